@@ -1,0 +1,80 @@
+"""The `cloze` command: find the command's file, run it, and say a user's mistake in one line."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from clozelm import __version__
+from clozelm.errors import ClozeError
+
+# Every command in the order of use, and the file of this folder it lives in: a function of the same name,
+# or an `app` that groups several. Commands load when they are asked for, or listed by --help.
+COMMANDS = ("demo", "tokenizer", "prepare", "pretrain", "evaluate", "fill", "settings")
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported on demand, so that no command pays for another."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the commands in the order of use."""
+        return [name for name in COMMANDS if find_spec(f"clozelm.cli.{name}") is not None]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import one command; None for a name that is not one, which typer reports."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = import_module(f"clozelm.cli.{cmd_name}")
+        if hasattr(module, "app"):
+            group = typer.main.get_group(module.app)
+            group.name = cmd_name
+            return group
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 2 a user's mistake, 130 interrupted; a traceback is a bug."""
+    try:
+        app(args=arguments, prog_name="cloze")
+    except ClozeError as error:
+        print(f"cloze: {error}", file=sys.stderr)  # noqa: T201
+        status: Any = 2
+    except KeyboardInterrupt:
+        status = 130
+    except SystemExit as exit_:
+        status = exit_.code
+    sys.exit(_flush(status))
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Masked language models, from raw text to a filled mask."""
+
+
+def _flush(status: Any) -> Any:
+    """Flush what was printed; a reader that has gone away (`cloze ... | head`) is no error of ours."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status

@@ -1,0 +1,1 @@
+"""Tokens on disk and how they become rows: store, packing plan, loader, the corpus pipeline."""

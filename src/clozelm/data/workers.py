@@ -1,0 +1,127 @@
+"""Run one function over batches in worker processes, results in order.
+
+Workers are plain subprocesses that speak pickle over pipes: unlike ``multiprocessing`` they neither fork a process
+with threads nor import the caller's main module again, so a script needs no ``if __name__ == "__main__"``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from clozelm.errors import DataError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+_WAITING_PER_WORKER = 2
+
+
+def run_ordered(
+    factory: Callable[[Any], Callable[[Task], Result]], argument: Any, tasks: Iterable[Task], *, workers: int
+) -> Iterator[Result]:
+    """Yield ``factory(argument)(task)`` for every task, in order; one worker means this process.
+
+    ``factory`` must be importable by name; at most a few tasks for each worker are held.
+    """
+    if workers <= 1:
+        yield from map(factory(argument), tasks)
+        return
+    pool = _Pool[Task, Result](factory, argument, workers)
+    try:
+        yield from pool.run(tasks)
+    finally:
+        pool.close()
+
+
+def available_cores() -> int:
+    """Count the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Pool(Generic[Task, Result]):
+    """Subprocesses, and a thread for each that waits for its answer."""
+
+    def __init__(self, factory: Callable[[Any], Any], argument: Any, workers: int) -> None:
+        self._threads = ThreadPoolExecutor(workers)
+        self._processes = [_start() for _ in range(workers)]
+        self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        for process in self._processes:
+            _send(process.stdin, (factory, argument))
+            self._idle.put(process)
+        self._limit = workers * _WAITING_PER_WORKER
+
+    def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        waiting: deque[Future[Result]] = deque()
+        for task in tasks:
+            waiting.append(self._threads.submit(self._call, task))
+            if len(waiting) >= self._limit:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._processes:
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with suppress(OSError):
+                    pipe.close()  # type: ignore[union-attr]
+
+    def _call(self, task: Task) -> Result:
+        process = self._idle.get()
+        try:
+            _send(process.stdin, task)
+            is_done, result = pickle.load(process.stdout)  # type: ignore[arg-type]
+        except (OSError, EOFError, pickle.UnpicklingError):
+            code = process.wait()
+            raise DataError(
+                f"A worker process ended ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)}), perhaps for "
+                "want of memory: try fewer --workers."
+            ) from None
+        self._idle.put(process)
+        if not is_done:
+            raise result
+        answer: Result = result
+        return answer
+
+
+def _start() -> subprocess.Popen[bytes]:
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"}
+    code = "from clozelm.data.workers import _serve; _serve()"
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+
+
+def _serve() -> None:
+    """Answer tasks from standard input until it ends; standard output carries nothing else."""
+    tasks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):
+        factory, argument = pickle.load(tasks)
+        call = factory(argument)
+        while True:
+            task = pickle.load(tasks)
+            try:
+                answer = (True, call(task))
+            except Exception as error:  # raised again by the caller
+                answer = (False, error)
+            _send(answers, answer)
+
+
+def _send(pipe: Any, content: Any) -> None:
+    stream: BinaryIO = pipe
+    pickle.dump(content, stream, protocol=5)
+    stream.flush()

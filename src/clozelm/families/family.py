@@ -1,0 +1,169 @@
+"""What a named architecture is to the rest of the program: its configuration file and its weight names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clozelm.errors import ModelError
+from clozelm.nn.config import Activation, EncoderConfig
+from clozelm.vocab import Vocabulary
+
+# The stock names of activations, the one written first; all spellings of a row compute the same function.
+_ACTIVATION_NAMES: dict[Activation, tuple[str, ...]] = {
+    "gelu": ("gelu", "gelu_python"),
+    "gelu_tanh": ("gelu_pytorch_tanh", "gelu_new", "gelu_fast"),
+    "relu": ("relu",),
+    "silu": ("silu", "swish"),
+}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One tensor here and its stock name, or names: several are stacked along their first axis."""
+
+    ours: str
+    theirs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How released files of a family spell the weights.
+
+    ``old`` rewrites older names (regular expression, replacement). ``base`` is the prefix of the encoder's
+    tensors, which files of a bare encoder leave out; ``parts`` are their first words. ``unused`` matches
+    tensors that masked-language modelling does not read. ``twins`` maps a tensor's second name to its first.
+    """
+
+    base: str
+    parts: tuple[str, ...]
+    old: tuple[tuple[str, str], ...] = ()
+    unused: str = r"(?!)"
+    twins: Mapping[str, str] = field(default_factory=dict)
+
+    def modern(self, name: str) -> str:
+        """Return today's name of a tensor that an older file may spell otherwise."""
+        for pattern, replacement in self.old:
+            name = re.sub(pattern, replacement, name)
+        return self.base + name if name.startswith(self.parts) else name
+
+
+@dataclass(frozen=True)
+class Family:
+    """A named architecture; its tensors go both ways without a bit changed."""
+
+    name: str
+    architecture: str
+    paper: str
+    sizes: Mapping[str, EncoderConfig]
+    read_config: Callable[[Mapping[str, Any]], EncoderConfig]
+    write_config: Callable[[EncoderConfig, Vocabulary], dict[str, Any]]
+    weights: Callable[[EncoderConfig], list[Weight]]
+    spelling: Spelling
+
+    def preset(self, size: str, vocab_size: int, **changes: Any) -> EncoderConfig:
+        """Return the encoder of a named size, with ``changes`` to its fields."""
+        if size not in self.sizes:
+            raise ModelError(f"{self.name} has no size {size!r}; its sizes are {', '.join(self.sizes)}.")
+        return replace(self.sizes[size], vocab_size=vocab_size, **changes)
+
+    def to_stock(self, state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
+        """Return the tensors of ``state`` under their stock names; parts of fused ones are views."""
+        out: dict[str, Tensor] = {}
+        for weight in self.weights(config):
+            parts = state[weight.ours].chunk(len(weight.theirs))
+            out.update(zip(weight.theirs, parts, strict=True))
+        return out
+
+    def from_stock(
+        self, tensors: Mapping[str, Tensor], config: EncoderConfig
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        """Return the tensors under their names here, and the stock names that nothing here reads."""
+        named, dropped = self._sort(tensors)
+        weights = self.weights(config)
+        _compare({name for weight in weights for name in weight.theirs}, set(named))
+        state = {}
+        for weight in weights:
+            parts = [named[name] for name in weight.theirs]
+            state[weight.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return state, dropped
+
+    def _sort(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Bring names up to date, fold twins into one and set aside what nothing here reads."""
+        named = {self.spelling.modern(name): tensor for name, tensor in tensors.items()}
+        dropped = sorted(name for name in named if re.search(self.spelling.unused, name))
+        for name in dropped:
+            del named[name]
+        for twin, first in self.spelling.twins.items():
+            tensor = named.pop(twin, None)
+            if tensor is not None and not torch.equal(named.setdefault(first, tensor), tensor):
+                raise ModelError(
+                    f"{twin!r} differs from {first!r}: models whose output matrix is not their embedding "
+                    "matrix are not supported."
+                )
+        return named, dropped
+
+
+def _compare(expected: set[str], given: set[str]) -> None:
+    said = []
+    if missing := sorted(expected - given):
+        said.append(
+            f"{len(missing)} of {len(expected)} tensors are missing from the checkpoint, first {missing[0]!r}"
+        )
+    if unexpected := sorted(given - expected):
+        said.append(
+            f"{len(unexpected)} tensors in the checkpoint have no place in the model, first {unexpected[0]!r}"
+        )
+    if said:
+        raise ModelError("; ".join(said) + ".")
+
+
+def need(config: Mapping[str, Any], key: str, allowed: tuple[Any, ...], default: Any) -> None:
+    """Refuse a configuration whose ``key`` (``default`` when absent) asks for what is not supported."""
+    value = config.get(key, default)
+    if value not in allowed:
+        usual = " or ".join(repr(one) for one in allowed)
+        raise ModelError(f"config.json: {key}={value!r} is not supported, only {usual}.")
+
+
+def shape(config: Mapping[str, Any], names: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Read plain fields: ours -> (stock key, stock default); a value of another kind is refused by name."""
+    read = {}
+    for ours, (key, default) in names.items():
+        value = config.get(key, default)
+        kinds = (int, float) if isinstance(default, float) else (int,)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise ModelError(
+                f"config.json: {key}={value!r} must be a number ({default} in the paper's model)."
+            )
+        read[ours] = float(value) if isinstance(default, float) else value
+    return read
+
+
+def read_activation(config: Mapping[str, Any], key: str) -> Activation:
+    """Return the activation that ``config`` names under ``key``."""
+    given = config.get(key, "gelu")
+    for activation, names in _ACTIVATION_NAMES.items():
+        if given in names:
+            return activation
+    known = ", ".join(name for names in _ACTIVATION_NAMES.values() for name in names)
+    raise ModelError(f"config.json: {key}={given!r} is not supported; supported are {known}.")
+
+
+def write_activation(activation: Activation) -> str:
+    """Return the stock name of an activation."""
+    return _ACTIVATION_NAMES[activation][0]
+
+
+def insist(config: EncoderConfig, family: str, **required: Any) -> None:
+    """Refuse to write an encoder that ``family`` has no configuration for."""
+    for key, value in required.items():
+        if getattr(config, key) != value:
+            raise ModelError(
+                f"{family} has no {key}={getattr(config, key)!r}: its models have {key}={value!r}."
+            )

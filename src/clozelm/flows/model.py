@@ -1,0 +1,93 @@
+"""The model a user holds: open it, fill masks, measure it, save it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from clozelm import hub
+from clozelm.errors import ModelError
+from clozelm.families import Family
+from clozelm.infer.fill_mask import Candidate, Filled, FillMask
+from clozelm.nn.encoder import Encoder
+from clozelm.nn.heads import MaskedLM
+from clozelm.text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from clozelm.train.evaluate import Evaluation
+
+
+@dataclass(frozen=True)
+class Model:
+    """A masked language model with its tokenizer."""
+
+    masked_lm: MaskedLM
+    tokenizer: Tokenizer
+    family: Family
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder inside, which gives one vector per token."""
+        return self.masked_lm.encoder
+
+    @overload
+    def fill(self, text: str, top: int = 5) -> list[list[Candidate]]: ...
+
+    @overload
+    def fill(self, text: list[str], top: int = 5) -> list[list[list[Candidate]]]: ...
+
+    def fill(
+        self, text: str | list[str], top: int = 5
+    ) -> list[list[Candidate]] | list[list[list[Candidate]]]:
+        """Return the ``top`` candidates of every ``[MASK]`` in ``text``; for several texts a list of those.
+
+        Warns when a text is longer than the model and each mask was filled from the pieces around it.
+        """
+        filled = self.fill_texts(text, top)
+        for notice in dict.fromkeys(one.notice for one in filled if one.notice):
+            warnings.warn(notice, stacklevel=2)
+        return filled[0].masks if isinstance(text, str) else [one.masks for one in filled]
+
+    def fill_texts(self, texts: str | Sequence[str], top: int = 5) -> list[Filled]:
+        """Return for every text its candidates and, where there is one, a notice."""
+        return FillMask(self.masked_lm, self.tokenizer)(texts, top)
+
+    def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> Evaluation:
+        """Measure the model on text files with fixed masks; see ``clozelm.train.evaluate.evaluate``."""
+        from clozelm.train.evaluate import evaluate as measure
+
+        return measure(self.masked_lm, self.tokenizer, texts, **settings)
+
+    def save(self, directory: str | Path, *, card: Mapping[str, Any] | None = None) -> None:
+        """Write a plain Hugging Face directory; ``card`` holds facts for its model card."""
+        hub.save(self.masked_lm, self.tokenizer, directory, family=self.family.name, card=card)
+
+    def to(self, device: str) -> Model:
+        """Move the weights to ``device``, in place, and return the model."""
+        self.masked_lm.to(device)
+        return self
+
+
+def load(path: str | Path, *, device: str = "cpu") -> Model:
+    """Open a Hugging Face directory of a supported family, or a run, which holds one as ``model``."""
+    directory = Path(path)
+    if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():
+        directory = directory / "model"
+    loaded = hub.load(directory)
+    model = Model(loaded.model, loaded.tokenizer, loaded.family)
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch says an absent or unknown device either way
+        reason = str(error).partition("\n")[0]
+        raise ModelError(f"The model cannot be moved to device {str(device)!r}: {reason}") from error
+
+
+def evaluate(
+    model: Model | str | Path, texts: str | Path | Sequence[str | Path], **settings: Any
+) -> Evaluation:
+    """Measure a model, or the one in a directory, on text files; see ``clozelm.train.evaluate.evaluate``."""
+    held = model if isinstance(model, Model) else load(model)
+    return held.evaluate(texts, **settings)

@@ -1,0 +1,74 @@
+"""The model card: what a directory holds, for a person and for the Hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from clozelm.families import Family
+from clozelm.nn.heads import MaskedLM
+from clozelm.text.tokenizer import Tokenizer
+
+
+def model_card(
+    model: MaskedLM, tokenizer: Tokenizer, *, family: Family, facts: Mapping[str, Any] | None = None
+) -> str:
+    """Return a README.md: what the model is, how to open it, and ``facts`` about its making.
+
+    Plain facts are rows of a table; a mapping (such as settings) is a section of its own, as JSON.
+    """
+    config = model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    mask = tokenizer.token(tokenizer.vocabulary.mask_id)
+    rows = {
+        "architecture": f"{family.architecture} ({family.paper})",
+        "layers x width": f"{config.num_layers} x {config.hidden_size}",
+        "parameters": f"{parameters:,}",
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, hash {tokenizer.fingerprint}",
+        "longest text": f"{config.max_positions:,} tokens",
+        **{name: value for name, value in (facts or {}).items() if not isinstance(value, Mapping)},
+    }
+    table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
+    card = _CARD.format(
+        table=table, mask=mask, hidden=config.hidden_size, layers=config.num_layers, name=family.name
+    )
+    nested = {name: value for name, value in (facts or {}).items() if isinstance(value, Mapping)}
+    return card + "".join(_section(name, value) for name, value in nested.items())
+
+
+def _section(name: str, value: Mapping[str, Any]) -> str:
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    return f"\n## {name}\n\n```json\n{text}\n```\n"
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")
+
+
+_CARD = """---
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [{name}, fill-mask, clozelm]
+---
+
+# {name}, {layers} layers x {hidden}
+
+A masked language model: it says which pieces fit where a text is masked.
+
+| | |
+|---|---|
+{table}
+
+```python
+import clozelm
+
+clozelm.load("this directory").fill("Some text with a [MASK] in it.")
+```
+
+```python
+from transformers import pipeline
+
+pipeline("fill-mask", "this directory")("Some text with a {mask} in it.")
+```
+"""

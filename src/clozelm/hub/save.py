@@ -1,0 +1,87 @@
+"""Write a model as a plain Hugging Face directory, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clozelm.errors import DataError, ModelError
+from clozelm.families import Family, named
+from clozelm.hub.card import model_card
+from clozelm.hub.weights import WEIGHTS_FILE, write_weights
+from clozelm.nn.heads import MaskedLM
+from clozelm.text.atomic import AtomicDirectory, disk_errors
+from clozelm.text.tokenizer import Tokenizer
+
+# Everything that ``save`` may write; a directory that holds anything else is never replaced.
+_FILES = frozenset(
+    {
+        "config.json",
+        WEIGHTS_FILE,
+        "README.md",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+    }
+)
+
+
+def save(
+    model: MaskedLM,
+    tokenizer: Tokenizer,
+    directory: str | Path,
+    *,
+    family: str,
+    card: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``directory`` so that ``transformers.AutoModelForMaskedLM`` and ``hub.load`` open it.
+
+    ``family`` is a name in ``FAMILIES``; ``card`` holds facts for the model card. An earlier model there is
+    replaced; a directory that holds anything else is refused.
+    """
+    chosen = named(family)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ModelError(
+            f"The tokenizer has {tokenizer.vocab_size} pieces, but the model embeds only "
+            f"{model.config.vocab_size}: they do not belong together."
+        )
+    try:
+        place = AtomicDirectory(directory, replace=True, is_ours=is_saved_model)
+        try:
+            with disk_errors(place.path):
+                write_files(model, tokenizer, place.building, family=chosen, card=card)
+            place.commit()
+        finally:
+            place.discard()
+    except DataError as error:
+        raise ModelError(str(error)) from error
+
+
+def write_files(
+    model: MaskedLM,
+    tokenizer: Tokenizer,
+    directory: Path,
+    *,
+    family: Family,
+    card: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the files of a model into a directory that is there, such as one being built."""
+    dtype = str(model.decoder_weight.dtype).removeprefix("torch.")
+    config = family.write_config(model.config, tokenizer.vocabulary) | {"dtype": dtype}
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    (directory / "config.json").write_text(f"{text}\n", encoding="utf-8")
+    tokenizer.write(directory)
+    readme = model_card(model, tokenizer, family=family, facts=card)
+    (directory / "README.md").write_text(readme, encoding="utf-8")
+    write_weights(model, directory / WEIGHTS_FILE, family=family)
+
+
+def is_saved_model(directory: Path) -> bool:
+    """Whether ``directory`` holds a model and nothing that ``save`` would not write."""
+    names = {path.name for path in directory.iterdir()}
+    return {"config.json", WEIGHTS_FILE} <= names <= _FILES

@@ -1,0 +1,116 @@
+"""Weight files: safetensors, sharded or not, and the older pickles, read without running any code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from clozelm.errors import ModelError
+from clozelm.families import Family
+from clozelm.nn.heads import MaskedLM
+
+WEIGHTS_FILE = "model.safetensors"
+_WHOLE = (WEIGHTS_FILE, "pytorch_model.bin")
+
+
+def write_weights(model: MaskedLM, file: str | Path, *, family: Family) -> None:
+    """Write all tensors under the family's stock names; nothing is copied on the way, nothing flushed."""
+    file = Path(file)
+    file.touch()
+    usual_mode = file.stat().st_mode
+    tensors = family.to_stock(model.state_dict(), model.config)
+    try:
+        save_file(tensors, file, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise _as_os_error(error, file) from error
+    file.chmod(usual_mode)  # the library makes files that only their owner may read
+
+
+def read_weights(model: MaskedLM, directory: str | Path, *, family: Family) -> list[str]:
+    """Fill ``model`` from the weights in ``directory``, converted to the model's precision and device.
+
+    Returns the stock names of tensors in the file that the model does not use.
+    """
+    directory = Path(directory)
+    try:
+        state, dropped = family.from_stock(read_tensors(directory), model.config)
+    except ModelError as error:
+        raise ModelError(f"{directory}: {error}") from None
+    _check_shapes(model, state, directory)
+    model.load_state_dict(state)
+    return dropped
+
+
+def read_tensors(directory: Path) -> dict[str, Tensor]:
+    """Return every tensor in a model directory, by its name in the file."""
+    for name in _WHOLE:
+        if (directory / name).is_file():
+            return _read_file(directory / name)
+        if (directory / f"{name}.index.json").is_file():
+            return _read_shards(directory / f"{name}.index.json")
+    raise ModelError(f"{directory} holds no weights: expected {' or '.join(_WHOLE)}, whole or sharded.")
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    try:
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(f"{index} is damaged: it has no readable weight_map.") from error
+    tensors: dict[str, Tensor] = {}
+    for name in files:
+        if Path(name).name != name:
+            raise ModelError(f"{index} names {name!r}, which is not a file beside it.")
+        if not (index.parent / name).is_file():
+            raise ModelError(f"{index} names {name}, which is missing: download the model again.")
+        tensors |= _read_file(index.parent / name)
+    return tensors
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{file} is damaged or cut short: {_first_line(error)}.") from error
+    try:
+        tensors = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{file} is damaged, or holds Python objects that would run code when read: refused; "
+            "ask for the model as safetensors."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise ModelError(f"{file} is damaged or cut short: {_first_line(error)}.") from error
+    if not isinstance(tensors, Mapping) or not all(isinstance(one, Tensor) for one in tensors.values()):
+        raise ModelError(f"{file} is not a dictionary of tensors.")
+    return dict(tensors)
+
+
+def _check_shapes(model: MaskedLM, state: Mapping[str, Tensor], directory: Path) -> None:
+    for name, expected in model.state_dict().items():
+        if name in state and state[name].shape != expected.shape:
+            raise ModelError(
+                f"{directory}: tensor {name!r} has shape {list(state[name].shape)}, but config.json asks for "
+                f"{list(expected.shape)}."
+            )
+
+
+def _as_os_error(error: SafetensorError, file: Path) -> OSError:
+    """Return what the system said (disk full, no permission), which the library tells in words only."""
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    if code is None:
+        return OSError(_first_line(error))
+    return OSError(int(code[1]), os.strerror(int(code[1])), str(file))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(". ")

@@ -1,0 +1,187 @@
+"""What a model would write in place of each mask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clozelm.errors import ClozeError, ModelError
+from clozelm.nn.heads import MaskedLM
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.types import TokenBatch
+
+TOKENS_PER_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer: a piece, as a reader would write it, and its probability."""
+
+    id: int
+    token: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The candidates of every mask of a text, best first; ``notice`` says what the model could not read."""
+
+    text: str
+    masks: list[list[Candidate]]
+    notice: str | None = None
+
+
+class _Window(NamedTuple):
+    """A piece of a text that the model can read, and the columns whose masks it answers."""
+
+    ids: NDArray[np.int64]
+    columns: list[int]
+
+
+class FillMask:
+    """Fill masks, each by itself: with several in a text, every one is answered while the others stay masked.
+
+    Several texts share rows, the vocabulary is computed at masks only, and the answers are those of one text
+    at a time. A mask may be written ``[MASK]``, ``<mask>`` (in any case) or as the tokenizer writes its own;
+    white space before it belongs to it, as in RoBERTa, so that byte-level pieces begin with theirs.
+    """
+
+    def __init__(self, model: MaskedLM, tokenizer: Tokenizer) -> None:
+        """Fill with ``model``, whose ids are those of ``tokenizer``."""
+        self.model = model
+        self.tokenizer = tokenizer
+        self._mask = tokenizer.token(tokenizer.vocabulary.mask_id)
+        self._written = re.compile(rf"\s*(?:\[mask\]|<mask>|{re.escape(self._mask)})", re.IGNORECASE)
+        self._room = model.config.max_positions - 2
+        if self._room < 1:
+            raise ModelError(f"A model of {model.config.max_positions} positions has no room for text.")
+
+    def __call__(self, texts: str | Sequence[str], top: int = 5) -> list[Filled]:
+        """Return for every text, for every mask in it, its ``top`` candidates.
+
+        A text longer than the model is read around its masks, which its notice says.
+        """
+        if top < 1:
+            raise ClozeError(f"top={top} must be at least 1.")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        ids = [self._encode(text) for text in texts]
+        windows, owners = [], []
+        for index, one in enumerate(ids):
+            found = list(self._windows(one))
+            windows += found
+            owners += [index] * len(found)
+        answers = self._answer(windows, top)
+        masks: list[list[list[Candidate]]] = [[] for _ in texts]
+        for owner, answer in zip(owners, answers, strict=True):
+            masks[owner] += answer
+        return [
+            Filled(text, mask, self._notice(len(one)))
+            for text, mask, one in zip(texts, masks, ids, strict=True)
+        ]
+
+    def _encode(self, text: str) -> NDArray[np.int64]:
+        written = self._written.sub(lambda _: self._mask, text)
+        ids = self.tokenizer.encode(written).ids.astype(np.int64)
+        if not (ids == self.tokenizer.vocabulary.mask_id).any():
+            raise ClozeError(f"{_short(text)!r} has no [MASK]: write [MASK] where a word is to be filled in.")
+        return ids
+
+    def _windows(self, ids: NDArray[np.int64]) -> Iterator[_Window]:
+        """Cut a text into as few windows as hold its masks, each with its masks in the middle."""
+        masks = np.flatnonzero(ids == self.tokenizer.vocabulary.mask_id).tolist()
+        vocabulary = self.tokenizer.vocabulary
+        while masks:
+            group = [mask for mask in masks if mask - masks[0] < self._room]
+            masks = masks[len(group) :]
+            spare = self._room - (group[-1] - group[0] + 1)
+            start = max(0, min(group[0] - spare // 2, len(ids) - self._room))
+            inner = ids[start : start + self._room]
+            whole = np.concatenate(([vocabulary.cls_id], inner, [vocabulary.sep_id]))
+            yield _Window(whole, [mask - start + 1 for mask in group])
+
+    def _notice(self, length: int) -> str | None:
+        if length <= self._room:
+            return None
+        return (
+            f"The text has {length} pieces and the model reads {self._room}: "
+            "each mask was filled from the pieces around it."
+        )
+
+    @torch.inference_mode()
+    def _answer(self, windows: list[_Window], top: int) -> list[list[list[Candidate]]]:
+        """Answer the masks of every window, batch by batch, in evaluation mode."""
+        answers: list[list[list[Candidate]]] = [[] for _ in windows]
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            for rows in _pack([len(window.ids) for window in windows]):
+                batch, scored, owners = _batch(windows, rows)
+                device = self.model.decoder_weight.device
+                logits = self.model(batch.to(device), scored.to(device))
+                for owner, candidates in zip(owners, self._best(logits, top), strict=True):
+                    answers[owner].append(candidates)
+        finally:
+            self.model.train(was_training)
+        return answers
+
+    def _best(self, logits: Float[Tensor, "count vocab"], top: int) -> Iterable[list[Candidate]]:
+        """Return the most probable pieces of each row; ids beyond the tokenizer's are no answers."""
+        probabilities = logits.float().softmax(dim=-1)[:, : self.tokenizer.vocab_size]
+        best = probabilities.topk(min(top, probabilities.shape[1]))
+        for values, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            yield [
+                Candidate(token_id, self.tokenizer.piece_text(token_id), value)
+                for token_id, value in zip(ids, values, strict=True)
+            ]
+
+
+def _pack(lengths: list[int]) -> Iterator[list[list[int]]]:
+    """Yield batches of rows of window numbers, longest first, no row longer than the batch's first window."""
+    rows: list[list[int]] = []
+    width = free = 0
+    for index in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
+        if rows and lengths[index] <= free:
+            rows[-1].append(index)
+            free -= lengths[index]
+            continue
+        if (len(rows) + 1) * width > TOKENS_PER_BATCH and rows:
+            yield rows
+            rows = []
+        if not rows:
+            width = lengths[index]
+        rows.append([index])
+        free = width - lengths[index]
+    if rows:
+        yield rows
+
+
+def _batch(windows: list[_Window], rows: list[list[int]]) -> tuple[TokenBatch, Tensor, list[int]]:
+    """Lay windows out in rows; also the flat positions of their masks and the window each belongs to."""
+    width = max(sum(len(windows[index].ids) for index in row) for row in rows)
+    input_ids, doc_ids, positions = (np.zeros((len(rows), width), dtype=np.int64) for _ in range(3))
+    scored, owners = [], []
+    for number, row in enumerate(rows):
+        start = 0
+        for document, index in enumerate(row, start=1):
+            ids, columns = windows[index]
+            place = (number, slice(start, start + len(ids)))
+            input_ids[place] = ids
+            doc_ids[place] = document
+            positions[place] = np.arange(len(ids))
+            scored += [number * width + start + column for column in columns]
+            owners += [index] * len(columns)
+            start += len(ids)
+    batch = TokenBatch(*(torch.from_numpy(each) for each in (input_ids, doc_ids, positions)))
+    return batch, torch.tensor(scored, dtype=torch.int64), owners
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"

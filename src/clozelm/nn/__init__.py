@@ -1,0 +1,1 @@
+"""The bidirectional encoder and its heads."""

@@ -1,0 +1,62 @@
+"""Self-attention inside documents: who sees whom, and the weighted sum, in their readable form."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from clozelm.nn.dropout import Dropout
+
+
+def visible(
+    doc_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"], window: int | None
+) -> Bool[Tensor, "batch 1 seq seq"]:
+    """Return which keys each query may see: same document, at most ``window // 2`` tokens away.
+
+    Padding (document 0) sees padding only, so its softmax is defined; its output is never read.
+    """
+    same = doc_ids[:, :, None] == doc_ids[:, None, :]
+    if window is not None:
+        near = (positions[:, :, None] - positions[:, None, :]).abs() <= window // 2
+        same = same & near
+    return same[:, None]
+
+
+def attend(
+    query: Float[Tensor, "batch heads queries size"],
+    key: Float[Tensor, "batch heads seq size"],
+    value: Float[Tensor, "batch heads seq size"],
+    mask: Bool[Tensor, "batch 1 queries seq"] | None,
+    dropout: Dropout | None = None,
+) -> Float[Tensor, "batch heads queries size"]:
+    """Weigh the values by scaled dot products (Vaswani et al. 2017, 3.2.1); no mask means everything is seen."""
+    if dropout is None or not dropout.is_active:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return dropout(scores.softmax(dim=-1)) @ value
+
+
+def rotary_angles(
+    positions: Int[Tensor, "batch seq"], head_size: int, theta: float
+) -> tuple[Float[Tensor, "batch seq half"], Float[Tensor, "batch seq half"]]:
+    """Return cosines and sines of every position (Su et al. 2021), in fp32."""
+    exponent = torch.arange(0, head_size, 2, device=positions.device, dtype=torch.float32) / head_size
+    angles = positions[..., None].float() * (1.0 / theta**exponent)
+    return angles.cos(), angles.sin()
+
+
+def rotate_projection(
+    qkv: Float[Tensor, "batch seq 3 heads size"],
+    cos: Float[Tensor, "batch seq half"],
+    sin: Float[Tensor, "batch seq half"],
+) -> Float[Tensor, "batch seq 3 heads size"]:
+    """Turn queries and keys by their position's angle: each pair (i, i + size/2) of a head, in fp32."""
+    query_key, value = qkv.split((2, 1), dim=2)
+    first, second = query_key.float().chunk(2, dim=-1)
+    cos, sin = cos[:, :, None, None], sin[:, :, None, None]
+    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    return torch.cat((turned.to(qkv.dtype), value), dim=2)

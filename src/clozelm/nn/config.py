@@ -1,0 +1,70 @@
+"""What distinguishes one encoder family from another, as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from clozelm.errors import ModelError
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu"]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """The shape of an encoder. A field exists only because a supported family needs it.
+
+    ``rotary`` replaces learned absolute positions (Su et al. 2021). ``norm_first`` normalises before each
+    sub-layer and once at the end (ModernBERT; its first attention has no norm of its own, the embedding's
+    serves). ``gated`` is GEGLU (Shazeer 2020). ``window`` is the whole width of local attention in tokens;
+    layer ``i`` is global when ``i % global_every == 0`` and uses ``rope_theta``, local ones ``local_rope_theta``.
+    """
+
+    vocab_size: int
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    max_positions: int = 512
+    type_vocab_size: int = 0
+    rotary: bool = False
+    norm_first: bool = False
+    gated: bool = False
+    use_bias: bool = True
+    activation: Activation = "gelu"
+    norm_eps: float = 1e-12
+    window: int | None = None
+    global_every: int = 1
+    rope_theta: float = 160_000.0
+    local_rope_theta: float = 10_000.0
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    init_std: float = 0.02
+    pad_id: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no encoder can have."""
+        if self.hidden_size % self.num_heads:
+            raise ModelError(
+                f"hidden_size={self.hidden_size} is not a multiple of num_heads={self.num_heads}: "
+                f"each head takes an equal share (BERT uses 64 a head)."
+            )
+        if self.gated and self.activation != "gelu":
+            raise ModelError(f"A gated perceptron with activation={self.activation!r} is not supported: use 'gelu'.")
+        if self.rotary and self.head_size % 2:
+            raise ModelError(f"Rotary positions need an even head size, not {self.head_size}.")
+        if not 0 <= self.pad_id < self.vocab_size:
+            raise ModelError(f"pad_id={self.pad_id} lies outside the vocabulary of {self.vocab_size} pieces.")
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    def is_global(self, layer: int) -> bool:
+        """Whether layer ``layer`` attends to the whole document."""
+        return self.window is None or layer % self.global_every == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain fields, for a run's record."""
+        return asdict(self)

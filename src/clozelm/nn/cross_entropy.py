@@ -1,0 +1,68 @@
+"""Cross-entropy straight from vectors and the vocabulary matrix: the logits never live twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+CHUNK_BYTES = 64 << 20
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Computes the gradients together with the loss, chunk by chunk, so that only one chunk of logits exists."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_grad: bool
+    ) -> tuple[Tensor, Tensor]:
+        loss = vectors.new_zeros((), dtype=torch.float32)
+        correct = torch.zeros((), dtype=torch.int64, device=vectors.device)
+        grad_vectors = torch.empty_like(vectors) if needs_grad else None
+        grad_weight = torch.zeros_like(weight) if needs_grad else None
+        grad_bias = torch.zeros_like(bias) if needs_grad else None
+        size = max(1, CHUNK_BYTES // (4 * len(weight)))
+        for start in range(0, len(vectors), size):
+            part, target = vectors[start : start + size], labels[start : start + size, None]
+            logits = torch.addmm(bias, part, weight.t()).float()
+            top, best = logits.max(dim=1, keepdim=True)
+            correct += (best == target).sum()
+            picked = logits.gather(1, target)
+            logits.sub_(top).exp_()
+            total = logits.sum(dim=1, keepdim=True)
+            loss += (total.log() + top - picked).sum()
+            if grad_vectors is None or grad_weight is None or grad_bias is None:
+                continue
+            slope = logits.div_(total).scatter_add_(1, target, torch.full_like(top, -1.0)).to(weight.dtype)
+            torch.mm(slope, weight, out=grad_vectors[start : start + size])
+            grad_weight.addmm_(slope.t(), part)
+            grad_bias += slope.sum(dim=0)
+        if needs_grad:
+            ctx.save_for_backward(grad_vectors, grad_weight, grad_bias)
+        ctx.mark_non_differentiable(correct)
+        return loss, correct
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scale = grads[0]
+        grad_vectors, grad_weight, grad_bias = ctx.saved_tensors
+        scaled = (grad * scale.to(grad.dtype) for grad in (grad_vectors, grad_weight, grad_bias))
+        return (*scaled, None, None)
+
+
+def linear_cross_entropy(
+    vectors: Float[Tensor, "count hidden"],
+    weight: Float[Tensor, "vocab hidden"],
+    bias: Float[Tensor, "vocab"],
+    labels: Int[Tensor, "count"],
+) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """Return the summed cross-entropy in nats (fp32) and how many predictions were right.
+
+    Equals ``F.cross_entropy(vectors @ weight.T + bias, labels, reduction="sum")`` with its gradients, without
+    keeping the logits: peak memory is one chunk of them.
+    """
+    needs_grad = torch.is_grad_enabled() and (vectors.requires_grad or weight.requires_grad)
+    loss, correct = _LinearCrossEntropy.apply(vectors, weight, bias, labels, needs_grad)
+    return loss, correct

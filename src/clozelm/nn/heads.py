@@ -1,0 +1,60 @@
+"""The masked-language-modelling head and the model that carries it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from clozelm.nn.config import EncoderConfig
+from clozelm.nn.encoder import ACTIVATIONS, Encoder, initialise
+from clozelm.types import TokenBatch
+
+
+class MlmHead(nn.Module):
+    """Dense, activation, norm, then the tied embedding matrix and a bias of its own (Devlin et al. 2018)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.dense = nn.Linear(size, size, bias=config.use_bias)
+        self.activation = ACTIVATIONS[config.activation]
+        self.norm = nn.LayerNorm(size, eps=config.norm_eps, bias=config.use_bias)
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
+
+    def transform(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
+        """Return what is multiplied with the vocabulary."""
+        out: Tensor = self.norm(self.activation(self.dense(hidden)))
+        return out
+
+
+class MaskedLM(nn.Module):
+    """An encoder that predicts masked pieces; input and output embeddings are one matrix."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.head = MlmHead(config)
+
+    @property
+    def decoder_weight(self) -> Float[Tensor, "vocab hidden"]:
+        """The matrix that turns a vector into logits."""
+        return self.encoder.embeddings.tokens.weight
+
+    def scored_vectors(
+        self, batch: TokenBatch, scored: Int[Tensor, "count"]
+    ) -> Float[Tensor, "count hidden"]:
+        """Return the head's vectors at flat positions ``scored`` (ascending), before the vocabulary."""
+        return self.head.transform(self.encoder(batch, scored=scored))
+
+    def forward(
+        self, batch: TokenBatch, scored: Int[Tensor, "count"] | None = None
+    ) -> Float[Tensor, "*rows vocab"]:
+        """Return logits: at ``scored`` flat positions ``[count, vocab]``, else ``[batch, seq, vocab]``."""
+        hidden = self.encoder(batch) if scored is None else self.encoder(batch, scored=scored)
+        return nn.functional.linear(self.head.transform(hidden), self.decoder_weight, self.head.bias)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw all weights anew, as the encoder does."""
+        initialise(self, self.config.init_std, generator)

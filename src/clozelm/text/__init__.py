@@ -1,0 +1,1 @@
+"""Raw text in: readers, normalisation, filters, tokenizers."""

@@ -1,0 +1,93 @@
+"""Directories that appear whole or not at all: written aside, flushed, renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from clozelm.errors import DataError
+
+
+class AtomicDirectory:
+    """Build a directory beside its place and move it there with one rename."""
+
+    def __init__(self, path: str | Path, *, replace: bool, is_ours: Callable[[Path], bool]) -> None:
+        """Refuse a place that is not empty, unless ``replace`` and ``is_ours`` says what is there may go."""
+        self.path = Path(path).absolute()
+        check_free(self.path, replace=replace, is_ours=is_ours)
+        self.building = self.path.with_name(f".{self.path.name}.partial-{os.getpid()}")
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(self.path)
+            shutil.rmtree(self.building, ignore_errors=True)
+            self.building.mkdir()
+
+    def commit(self) -> None:
+        """Flush every file to the disk and move the directory to its place."""
+        with disk_errors(self.path):
+            for file in sorted(self.building.rglob("*")):
+                _flush(file)
+            _flush(self.building)
+            old = self.path.with_name(f".{self.path.name}.replaced-{os.getpid()}")
+            if self.path.exists():
+                self.path.rename(old)
+            self.building.rename(self.path)
+            _flush(self.path.parent)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what was built and not committed."""
+        shutil.rmtree(self.building, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the system's refusals (disk full, no permission) into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason = (
+                "the disk is full"
+                if error.errno == errno.ENOSPC
+                else "the quota or file size limit is reached"
+            )
+            raise DataError(
+                f"{path} could not be written: {reason}. Nothing was kept; free some space."
+            ) from error
+        raise DataError(f"{path} could not be written: {error.strerror or error}.") from error
+
+
+def check_free(path: Path, *, replace: bool, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse a place that is not empty, unless ``replace`` and ``is_ours`` says what is there may go."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise DataError(f"{path} is a file: name a directory.")
+    if not any(path.iterdir()):
+        return
+    if not is_ours(path):
+        raise DataError(f"{path} is not empty and holds something else: name another directory.")
+    if not replace:
+        raise DataError(f"{path} is there already: pass --force to replace it, or name another directory.")
+
+
+def _remove_abandoned(path: Path) -> None:
+    for left in path.parent.glob(f".{path.name}.partial-*"):
+        with suppress(ValueError, PermissionError):
+            try:
+                os.kill(int(left.name.rpartition("-")[2]), 0)
+            except ProcessLookupError:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

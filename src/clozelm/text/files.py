@@ -1,0 +1,118 @@
+"""Find corpus files and open them as streams of bytes, whatever compression they have."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from clozelm.errors import DataError
+
+FORMATS = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "text",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+}
+COMPRESSIONS = (".gz", ".xz", ".zst")
+_HEAD_BYTES = 8192
+
+
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
+    """List the files that paths, directories (searched whole) and globs name: in order, each once.
+
+    A directory gives its files of known formats, sorted; hidden ones are left out. A file named by itself is
+    read as text when its format is unknown.
+    """
+    if not paths:
+        raise DataError("No corpus was named: give files, directories or globs.")
+    found: dict[Path, None] = {}
+    for path in paths:
+        found.update(dict.fromkeys(_expand(Path(path))))
+    return list(found)
+
+
+def format_of(path: Path) -> str:
+    """Name the format of a file by its suffix, the compression left out: text where it is unknown."""
+    return FORMATS.get(_suffix(path), "text")
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading, decompressed; an unreadable, damaged, empty or binary one is refused."""
+    try:
+        with path.open("rb") as raw, _decompressed(path, raw) as stream:
+            yield stream
+    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, *_zstd_errors(path)) as error:
+        raise DataError(f"{path}: damaged {path.suffix} file ({error}).") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def check_text(path: Path) -> None:
+    """Refuse an empty file and one whose head has a NUL byte, as images, archives and programs do."""
+    with open_bytes(path) as stream:
+        head = stream.read(_HEAD_BYTES)
+    if not head:
+        raise DataError(f"{path}: the file is empty.")
+    if b"\0" in head and format_of(path) != "parquet":
+        kind = "UTF-16 text" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "a binary file"
+        raise DataError(f"{path}: looks like {kind} (it has NUL bytes), not UTF-8 text.")
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        files = [each for each in sorted(path.rglob("*")) if each.is_file() and _suffix(each) in FORMATS]
+        files = [each for each in files if not any(p.startswith(".") for p in each.relative_to(path).parts)]
+        if not files:
+            raise DataError(
+                f"{path}: no {', '.join(FORMATS)} files (plain or {', '.join(COMPRESSIONS)}) in it."
+            )
+        return files
+    if path.exists():
+        raise DataError(f"{path}: neither a file nor a directory.")
+    matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []
+    if not matches:
+        raise DataError(f"{path}: no such file or directory.")
+    return [file for match in matches for file in _expand(Path(match))]
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    return Path(name).suffix
+
+
+def _zstd_errors(path: Path) -> tuple[type[Exception], ...]:
+    if path.suffix.lower() != ".zst":
+        return ()
+    import zstandard
+
+    return (zstandard.ZstdError,)
+
+
+def _decompressed(path: Path, raw: IO[bytes]) -> Any:
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.GzipFile(fileobj=raw)
+    if suffix == ".xz":
+        return lzma.LZMAFile(raw)
+    if suffix == ".zst":
+        try:
+            import zstandard
+        except ImportError:
+            raise DataError(f"{path}: reading .zst needs `pip install clozelm[zstd]`.") from None
+        return zstandard.ZstdDecompressor().stream_reader(cast(Any, raw), read_across_frames=True)
+    return raw

@@ -1,0 +1,128 @@
+"""Read records: JSON lines, CSV, TSV and Parquet, one document a record."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from clozelm.errors import DataError
+from clozelm.text.files import COMPRESSIONS
+from clozelm.text.readers import Document, Reading, Spans, text_units
+
+_PARQUET_ROWS = 1024
+
+
+def read_jsonl(path: Path, reading: Reading) -> Iterator[Document]:
+    """Yield one document per line; ``spans_field`` may hold [[start, end], ...] in characters of the text."""
+    for line, raw in text_units(path, reading, "line"):
+        if not raw or raw.isspace():
+            continue
+        where = f"{path}:{line}"
+        try:
+            record = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not a JSON record ({error}).") from None
+        if not isinstance(record, dict):
+            raise DataError(f"{where}: a JSON record must be an object, not {type(record).__name__}.")
+        text = _text(record, where, reading)
+        if "\\u" in raw:
+            text = _without_lone_surrogates(text, reading)
+        yield Document(text, where, _spans(record.get(reading.spans_field), len(text), where, reading))
+
+
+def read_csv(path: Path, reading: Reading, *, delimiter: str) -> Iterator[Document]:
+    """Yield one document per row; the first row names the fields, and quoted fields may hold line ends."""
+    csv.field_size_limit(max(csv.field_size_limit(), reading.max_characters))
+    lines = (text + "\n" for _, text in text_units(path, reading, "line"))
+    rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    first = 1
+    try:
+        for record in rows:
+            first, last = rows.line_num, first
+            where = f"{path}:{last + 1}"
+            yield Document(_text({k: v for k, v in record.items() if k is not None}, where, reading), where)
+    except csv.Error as error:
+        raise DataError(f"{path}:{rows.line_num}: not a {path.suffix} record ({error}).") from None
+
+
+def read_parquet(path: Path, reading: Reading) -> Iterator[Document]:
+    """Yield one document per row, a batch of rows in memory at a time."""
+    if path.suffix.lower() in COMPRESSIONS:
+        raise DataError(f"{path}: Parquet is compressed inside; unpack the outer {path.suffix} first.")
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(f"{path}: reading .parquet needs `pip install clozelm[parquet]`.") from None
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            wanted = [name for name in (*reading.fields, reading.spans_field) if name in names]
+            _check_fields(dict.fromkeys(names), f"{path}:1", reading)
+            row = 0
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
+                for record in batch.to_pylist():
+                    row += 1
+                    where = f"{path}:{row}"
+                    text = _text(record, where, reading)
+                    yield Document(
+                        text, where, _spans(record.get(reading.spans_field), len(text), where, reading)
+                    )
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({error}).") from None
+
+
+READERS: dict[str, Callable[[Path, Reading], Iterator[Document]]] = {
+    "jsonl": read_jsonl,
+    "csv": partial(read_csv, delimiter=","),
+    "tsv": partial(read_csv, delimiter="\t"),
+    "parquet": read_parquet,
+}
+
+
+def _text(record: Mapping[str, Any], where: str, reading: Reading) -> str:
+    """Join the text fields of a record; a null is an empty text."""
+    _check_fields(record, where, reading)
+    values = [record[name] for name in reading.fields]
+    for name, value in zip(reading.fields, values, strict=True):
+        if isinstance(value, dict | list):
+            raise DataError(f"{where}: field '{name}' is a {type(value).__name__}, not text.")
+    return "\n".join("" if value is None else str(value) for value in values)
+
+
+def _check_fields(record: Mapping[str, Any], where: str, reading: Reading) -> None:
+    missing = [name for name in reading.fields if name not in record]
+    if missing:
+        there = ", ".join(map(str, record)) or "no fields"
+        raise DataError(
+            f"{where}: no field '{missing[0]}'; the record has {there}. Name the text with --field."
+        )
+
+
+def _spans(value: Any, length: int, where: str, reading: Reading) -> Spans:
+    if value is None:
+        return ()
+    try:
+        spans = tuple((int(start), int(stop)) for start, stop in value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{where}: '{reading.spans_field}' must be a list of [start, end] in characters."
+        ) from None
+    for start, stop in spans:
+        if not 0 <= start <= stop <= length:
+            raise DataError(f"{where}: span [{start}, {stop}] lies outside the text of {length} characters.")
+    return spans
+
+
+def _without_lone_surrogates(text: str, reading: Reading) -> str:
+    """Replace halves of surrogate pairs, which JSON can write and UTF-8 cannot; counted as invalid."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        reading.counts["invalid_utf8_lines"] += 1
+        return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)
+    return text

@@ -1,0 +1,1 @@
+"""The loop that learns, and the yardstick that measures."""

@@ -1,0 +1,190 @@
+"""Pretraining: a generator of step reports, readable from top to bottom."""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from clozelm.data.loader import Cursor
+from clozelm.errors import TrainingError
+from clozelm.nn.dropout import reseed_dropout
+from clozelm.rng import seed_for
+from clozelm.train import checkpoint
+from clozelm.train.plan import StepData
+from clozelm.train.run import Run
+from clozelm.train.settings import PretrainSettings
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one optimiser update did. Losses are nats per prediction; times are seconds of this update alone."""
+
+    step: int
+    num_steps: int
+    loss: float
+    accuracy: float
+    predictions: int
+    tokens: int
+    tokens_seen: int
+    seconds: float
+    tokens_per_second: float
+    peak_share: float
+    gradient_norm: float
+    learning_rate: float
+    mask_rate: float
+    heldout_loss: float | None = None
+    heldout_accuracy: float | None = None
+    is_saved: bool = False
+
+
+def pretrain(
+    settings: PretrainSettings,
+    *,
+    data: Path | str,
+    out: Path | str,
+    heldout: Path | str | None = None,
+    stop_after: int | None = None,
+) -> Iterator[StepReport]:
+    """Train on the token store ``data``, leaving checkpoints, a journal and the model in ``out``.
+
+    A run of the same settings found in ``out`` is resumed, bit for bit; one of other settings is refused. At
+    the end ``out/model`` is a Hugging Face directory. SIGTERM saves and ends the generator; so does
+    ``stop_after`` steps of this call. Raises ``SettingsError``, ``DataError``, and ``TrainingError`` when the
+    loss is not finite.
+    """
+    run = Run.open(settings, data=Path(data), out=Path(out), heldout=None if heldout is None else Path(heldout))
+    yield from train(run, stop_after=stop_after)
+
+
+def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
+    """Drive an opened run to its last step; see ``pretrain``."""
+    last = run.num_steps if stop_after is None else min(run.num_steps, run.step + stop_after)
+    with _sigterm() as stop:
+        while run.step < last:
+            report = _step(run)
+            must_stop = stop.is_set()
+            is_end = run.step == last or must_stop
+            report = _evaluated(run, report)
+            run.record(asdict(report))
+            if is_end or run.checkpoint_due():
+                run.save_checkpoint()
+                report = _replaced(report, is_saved=True)
+            yield report
+            if must_stop:
+                break
+    run.close()
+    if run.step == run.num_steps:
+        run.save_model()
+
+
+def _step(run: Run) -> StepReport:
+    """Do one optimiser update and move the run on by one step."""
+    begin = time.perf_counter()
+    rate = run.mask_rate()
+    data = run.batches.step(run.cursor, rate)
+    run.model.train()
+    reseed_dropout(run.model, seed_for(run.settings.run.seed, "dropout", run.step))
+    loss, correct = _accumulate(run, data)
+    norm = run.optimisers.clip(run.settings.optim.clip_norm)
+    _check_finite(run, data, loss, norm)
+    factor = run.schedule_factor()
+    run.optimisers.set_scale(factor)
+    run.optimisers.step()
+    run.optimisers.zero_grad()
+    run.advance(data, time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return StepReport(
+        step=run.step,
+        num_steps=run.num_steps,
+        loss=loss / data.count,
+        accuracy=correct / data.count,
+        predictions=data.count,
+        tokens=data.tokens,
+        tokens_seen=run.tokens_seen,
+        seconds=seconds,
+        tokens_per_second=data.tokens / seconds,
+        peak_share=data.flops / seconds / run.matrix_rate,
+        gradient_norm=norm,
+        learning_rate=run.optimisers.learning_rates()["adamw"],
+        mask_rate=rate,
+    )
+
+
+def rehearse(run: Run, *, steps: int = 6) -> float:
+    """Return the seconds of an update: do a few and put everything back as it was.
+
+    The first two warm caches up and are not counted; the result is the median of the others.
+    """
+    model = copy.deepcopy(run.model.state_dict())
+    times = []
+    run.num_steps = steps
+    for _ in range(steps):
+        times.append(_step(run).seconds)
+    run.step, run.tokens_seen, run.cursor, run.elapsed_seconds = 0, 0, Cursor(), 0.0
+    run.model.load_state_dict(model)
+    run.renew_optimisers()
+    return statistics.median(times[2:])
+
+
+def _accumulate(run: Run, data: StepData) -> tuple[float, int]:
+    """Add up gradients of the summed loss over micro-batches, divided by the count of the whole step."""
+    loss = torch.zeros((), device=run.device)
+    correct = torch.zeros((), dtype=torch.int64, device=run.device)
+    for batch, labels in data.micro_batches:
+        scores = run.objective(run.model, batch.to(run.device), labels.to(run.device))
+        if scores.count:
+            (scores.loss_sum / data.count).backward()  # type: ignore[no-untyped-call]
+            run.optimisers.collect()
+        loss += scores.loss_sum.detach()
+        correct += scores.correct
+    return float(loss), int(correct)
+
+
+def _check_finite(run: Run, data: StepData, loss: float, norm: float) -> None:
+    """Stop before the update when it would be poisoned, naming the batch so that it can be recomputed."""
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    what = "loss" if not math.isfinite(loss) else "gradient norm"
+    at = run.cursor
+    raise TrainingError(
+        f"The {what} is not finite at step {run.step} (seed {run.settings.run.seed}, epoch {at.epoch}, window "
+        f"{at.window}, rows {at.row} to {at.row + data.rows - 1}); weights are unchanged since the last step. "
+        f"Lower optim.learning_rate (now {run.settings.optim.learning_rate}) or raise schedule.warmup, and run "
+        f"again: the last checkpoint in {run.out / checkpoint.FOLDER} is kept."
+    )
+
+
+def _evaluated(run: Run, report: StepReport) -> StepReport:
+    """Add the held-out loss to a report when it is due."""
+    if not run.evaluation_due():
+        return report
+    evaluation = run.evaluate()
+    return _replaced(report, heldout_loss=evaluation.loss, heldout_accuracy=evaluation.accuracy)
+
+
+def _replaced(report: StepReport, **changes: float | bool) -> StepReport:
+    return StepReport(**{**asdict(report), **changes})
+
+
+@contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """Turn SIGTERM into an event while training; only a main thread may, elsewhere it never sets."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)

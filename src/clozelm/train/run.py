@@ -1,0 +1,339 @@
+"""A run on disk and in memory: what it is, where it stands, how it is opened, saved and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clozelm import __version__
+from clozelm.data.loader import Cursor
+from clozelm.data.store import TokenStore
+from clozelm.errors import DataError, SettingsError
+from clozelm.families import FAMILIES
+from clozelm.hub.save import save
+from clozelm.masking.rates import rate_at
+from clozelm.nn.config import EncoderConfig
+from clozelm.nn.heads import MaskedLM
+from clozelm.objectives import OBJECTIVES
+from clozelm.rng import seed_for
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.train import checkpoint
+from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
+from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
+from clozelm.train.journal import Journal, TensorBoard
+from clozelm.train.masters import Masters
+from clozelm.train.optim import build
+from clozelm.train.plan import Batches, StepData
+from clozelm.train.schedule import factor
+from clozelm.train.settings import PretrainSettings
+
+RECORD = "run.json"
+JOURNAL = "journal.jsonl"
+_EVALUATION_SEED = 0
+
+
+class Run:
+    """One pretraining run. ``open`` builds or resumes it; ``train`` in ``clozelm.train.pretrain`` drives it."""
+
+    def __init__(
+        self,
+        settings: PretrainSettings,
+        *,
+        store: TokenStore,
+        tokenizer: Tokenizer,
+        out: Path,
+        heldout: TokenStore | None,
+    ) -> None:
+        self.settings, self.out = settings, out
+        self.store, self.tokenizer, self.heldout = store, tokenizer, heldout
+        self.device = choose_device(settings.run.device)
+        self.precision = choose_precision(settings.run.precision, self.device)
+        self.matrix_rate = matrix_rate(self.precision, self.device)
+        self.config = encoder_config(settings, tokenizer)
+        self.model = MaskedLM(self.config)
+        self.model.initialise(torch.Generator().manual_seed(seed_for(settings.run.seed, "weights")))
+        self.model.to(self.device)
+        self.objective = OBJECTIVES["mlm"]()
+        self.renew_optimisers()
+        self.batches = Batches(settings, store, tokenizer.vocabulary, self.config)
+        self.step, self.num_steps, self.tokens_seen, self.cursor = 0, 0, 0, Cursor()
+        self.elapsed_seconds = 0.0
+        self.notices: list[str] = []
+        self._saved_at = time.perf_counter()
+
+    @classmethod
+    def open(
+        cls, settings: PretrainSettings, *, data: Path, out: Path, heldout: Path | None = None
+    ) -> Run:
+        """Start a run in ``out``, or resume the one of the same settings that is there."""
+        if settings.run.threads is not None:
+            torch.set_num_threads(settings.run.threads)
+        tokenizer = Tokenizer.load(data / "tokenizer")
+        store = TokenStore.open(data, tokenizer)
+        held = None if heldout is None else TokenStore.open(heldout, tokenizer)
+        record = read_record(out)
+        if record is not None:
+            _check_same(record, settings, store, out)
+        elif out.exists() and any(out.iterdir()):
+            raise SettingsError(f"{out} is not empty and holds no run: name an empty or new directory with --out.")
+        run = cls(settings, store=store, tokenizer=tokenizer, out=out, heldout=held)
+        if record is not None:
+            run._resume(record)
+        else:
+            run._start()
+        return run
+
+    @property
+    def unigram_nats(self) -> float:
+        """Entropy of the training tokens one by one, in nats: the loss of a model that ignores context."""
+        return unigram_entropy(self.store.unigram_counts())
+
+    def mask_rate(self) -> float:
+        """Return the masking rate in force at the current step."""
+        masking = self.settings.masking
+        return rate_at(self.step, self.num_steps, masking.rate, masking.rate_end, masking.schedule)
+
+    def schedule_factor(self) -> float:
+        """Return the learning-rate factor in force at the current step."""
+        schedule = self.settings.schedule
+        return factor(
+            self.step,
+            self.num_steps,
+            kind=schedule.kind,
+            warmup_steps=max(1, round(schedule.warmup * self.num_steps)),
+            decay_fraction=schedule.decay,
+            final=schedule.final,
+        )
+
+    def renew_optimisers(self) -> None:
+        """Begin with fresh optimiser state; in bf16 the model keeps rounded weights and the masters are trained."""
+        section = self.settings.optim
+        is_low = self.precision != "fp32"
+        if is_low:
+            self.model.float()
+        self.masters = Masters(self.model, DTYPES[self.precision]) if is_low else None
+        self.optimisers = build(
+            self.model,
+            name=section.name,
+            learning_rate=section.learning_rate,
+            muon_learning_rate=section.muon_learning_rate,
+            momentum=section.momentum,
+            scaling=section.scaling,
+            weight_decay=section.weight_decay,
+            betas=(section.beta1, section.beta2),
+            eps=section.eps,
+            precision=self.precision,
+            masters=self.masters,
+        )
+
+    def advance(self, data: StepData, seconds: float) -> None:
+        """Count one finished update."""
+        self.step += 1
+        self.cursor = data.next_cursor
+        self.tokens_seen += data.tokens
+        self.elapsed_seconds += seconds
+
+    def evaluation_due(self) -> bool:
+        """Whether the held-out loss should be measured after the step just done."""
+        if self.heldout is None:
+            return False
+        every = max(1, round(self.settings.evaluation.every * self.num_steps)) if self.settings.evaluation.every else 0
+        return self.step == self.num_steps or bool(every and self.step % every == 0)
+
+    def evaluate(self, *, tokens: int | None = None) -> Evaluation:
+        """Measure the held-out loss with fixed masks, on at most ``tokens`` tokens (default: the setting)."""
+        if self.heldout is None:
+            raise DataError("This run has no held-out store: pass one with --heldout.")
+        return evaluate_store(
+            self.model,
+            self.heldout,
+            self.tokenizer.vocabulary,
+            row_length=self.settings.data.row_length,
+            rate=self.settings.evaluation.rate,
+            seed=_EVALUATION_SEED,
+            max_tokens=self.settings.evaluation.tokens if tokens is None else tokens,
+            unigram_counts=self.store.unigram_counts(),
+        )
+
+    def checkpoint_due(self) -> bool:
+        """Whether a checkpoint should be written after the step just done."""
+        settings = self.settings.checkpoint
+        if settings.every_steps is not None:
+            return self.step % settings.every_steps == 0
+        return time.perf_counter() - self._saved_at > 60 * settings.every_minutes
+
+    def record(self, report: dict[str, Any]) -> None:
+        """Write one step's report to the journal, and to TensorBoard if that is on."""
+        if self.step % self.settings.run.log_every and report["heldout_loss"] is None and self.step != self.num_steps:
+            return
+        record = {**report, "elapsed_seconds": self.elapsed_seconds}
+        self.journal.write(record)
+        if self.tensorboard is not None:
+            self.tensorboard.write(record)
+
+    def close(self) -> None:
+        """Close the journal and TensorBoard."""
+        self.journal.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+
+    def save_checkpoint(self) -> None:
+        """Write everything the next step depends on: weights, optimiser state and integers."""
+        self.journal.sync()
+        payload = {"model": self.model.state_dict(), "optimisers": self.optimisers.state_dict()}
+        meta = {
+            "step": self.step,
+            "num_steps": self.num_steps,
+            "tokens_seen": self.tokens_seen,
+            "cursor": asdict(self.cursor),
+            "elapsed_seconds": self.elapsed_seconds,
+        }
+        checkpoint.write(self.out, self.step, payload, meta, keep=self.settings.checkpoint.keep)
+        self._saved_at = time.perf_counter()
+
+    def save_model(self) -> Path:
+        """Write ``out/model``, a Hugging Face directory, and return its path."""
+        card = {
+            "steps": self.step,
+            "tokens": self.tokens_seen,
+            "seed": self.settings.run.seed,
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        model = self.model
+        if self.masters is not None:
+            model = MaskedLM(self.config)
+            model.load_state_dict({name: tensor.cpu() for name, tensor in self.masters.tensors.items()}, strict=False)
+        save(model, self.tokenizer, self.out / "model", family=self.settings.model.family, card=card)
+        return self.out / "model"
+
+    def _start(self) -> None:
+        self.num_steps = self._budgeted_steps()
+        self.out.mkdir(parents=True, exist_ok=True)
+        record = {
+            "format": 1,
+            "clozelm": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": describe_machine(self.device),
+            "precision": self.precision,
+            "matrix_gflops": round(self.matrix_rate / 1e9, 1),
+            "num_steps": self.num_steps,
+            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "tokenizer": self.tokenizer.fingerprint,
+            "data": data_fingerprint(self.store),
+            "unigram_nats": self.unigram_nats,
+            "settings": self.settings.model_dump(mode="json"),
+        }
+        _write_json(self.out / RECORD, record)
+        self._open_journal(None)
+
+    def _resume(self, record: dict[str, Any]) -> None:
+        self.num_steps = int(record["num_steps"])
+        if record["precision"] != self.precision:
+            raise SettingsError(
+                f"{self.out} was trained in {record['precision']}, and here {self.precision} is faster: to resume "
+                f"exactly, pass --set run.precision={record['precision']} from the start, or use the same machine."
+            )
+        newest, notices = checkpoint.newest(self.out)
+        self.notices += notices
+        if newest is not None:
+            self.model.load_state_dict(newest.load("model", self.device))
+            self.optimisers.load_state_dict(newest.load("optimisers", self.device))
+            self.step = newest.meta["step"]
+            self.tokens_seen = newest.meta["tokens_seen"]
+            self.cursor = Cursor(**newest.meta["cursor"])
+            self.elapsed_seconds = newest.meta["elapsed_seconds"]
+        self.notices.append(f"Resuming {self.out} at step {self.step} of {self.num_steps}.")
+        self._open_journal(self.step)
+
+    def _open_journal(self, resumed_step: int | None) -> None:
+        self.journal = Journal(self.out / JOURNAL, resumed_step)
+        self.tensorboard = TensorBoard(self.out / "tensorboard", resumed_step) if self.settings.run.tensorboard else None
+
+    def _budgeted_steps(self) -> int:
+        """Turn the budget into a number of steps; minutes by timing a few updates that are then undone."""
+        budget = self.settings.budget
+        if budget.steps is not None:
+            return budget.steps
+        if budget.tokens is not None:
+            return max(1, round(budget.tokens / self.settings.data.tokens_per_step))
+        if budget.minutes is None:
+            raise SettingsError("No budget: pass --minutes, --steps or --tokens, or set one in [budget].")
+        seconds = self._seconds_per_step()
+        return max(1, round(60 * budget.minutes / seconds))
+
+    def _seconds_per_step(self) -> float:
+        """Time updates on the first batch and put everything back as it was; the median, after two to warm up."""
+        from clozelm.train.pretrain import rehearse
+
+        return rehearse(self)
+
+
+def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
+    """Return the encoder that the settings ask for, around the tokenizer's vocabulary."""
+    given = settings.model.model_dump(exclude={"family", "size"}, exclude_none=True)
+    config = FAMILIES[settings.model.family].preset(
+        settings.model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given
+    )
+    longest = config.max_positions
+    if settings.data.row_length > longest:
+        raise SettingsError(
+            f"data.row_length={settings.data.row_length} is longer than model.max_positions={longest}: "
+            "shorten the rows or raise model.max_positions."
+        )
+    return config
+
+
+def data_fingerprint(store: TokenStore) -> str:
+    """Return a hash of what is in a store, from its manifest's counts and checksums."""
+    parts = {key: store.manifest[key] for key in ("tokenizer", "num_documents", "num_tokens", "shards")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_record(out: Path) -> dict[str, Any] | None:
+    """Return a run's record, or None when ``out`` holds no run."""
+    path = out / RECORD
+    if not path.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a run record ({error}). Name another --out.") from None
+    return record
+
+
+def _check_same(record: dict[str, Any], settings: PretrainSettings, store: TokenStore, out: Path) -> None:
+    """Refuse to resume under other settings or on other tokens, naming what differs."""
+    before, now = _flat(record["settings"]), _flat(settings.model_dump(mode="json"))
+    differing = [
+        f"{key} was {before.get(key)}, now {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if differing:
+        raise SettingsError(
+            f"{out} holds a run of other settings ({'; '.join(differing)}): use them again to resume it, or "
+            "name another --out."
+        )
+    if record["data"] != data_fingerprint(store):
+        raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    aside.replace(path)

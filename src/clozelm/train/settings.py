@@ -1,0 +1,164 @@
+"""Every setting of a pretraining run, with its default, its meaning and where the default comes from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A frozen table of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def setting(default: Any, meaning: str, source: str = "", **bounds: Any) -> Any:
+    """Declare one setting: default, meaning, the source of the default, and its bounds."""
+    return Field(default, description=meaning, json_schema_extra={"source": source}, **bounds)
+
+
+class ModelSettings(Section):
+    """The encoder; what is left out comes from the family's named size."""
+
+    family: Literal["bert", "modernbert"] = setting("bert", "Architecture.", "Devlin et al. 2018")
+    size: str = setting("tiny", "Named size of the family: tiny, small or base.")
+    num_layers: int | None = setting(None, "Layers; none = the size's own.", ge=1)
+    hidden_size: int | None = setting(None, "Width of the vectors; none = the size's own.", ge=1)
+    num_heads: int | None = setting(None, "Attention heads; none = the size's own.", ge=1)
+    intermediate_size: int | None = setting(None, "Width of the perceptron; none = the size's own.", ge=1)
+    max_positions: int | None = setting(None, "Longest document piece in tokens; none = the size's own.", ge=8)
+    window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
+    dropout: float = setting(0.0, "Dropout of hidden vectors.", "0.1 in BERT; 0 in ModernBERT", ge=0.0, lt=1.0)
+    attention_dropout: float = setting(0.0, "Dropout of attention weights.", "0.1 in BERT", ge=0.0, lt=1.0)
+
+
+class DataSettings(Section):
+    """How tokens become rows."""
+
+    row_length: int = setting(128, "Tokens in a packed row.", "Devlin et al. 2018, A.2: 128, then 512", ge=16)
+    tokens_per_step: int = setting(4096, "Tokens of one optimiser update, padding included.", "", ge=16)
+    micro_batch_tokens: int = setting(
+        16384, "Most tokens computed at once; smaller than tokens_per_step means gradient accumulation.", "", ge=16
+    )
+
+
+class CorruptionSettings(Section):
+    """What a chosen position becomes; the rest keeps its piece."""
+
+    mask: float = setting(0.8, "Share replaced by the mask token.", "Devlin et al. 2018, 3.1", ge=0.0, le=1.0)
+    random: float = setting(0.1, "Share replaced by a random piece.", "Devlin et al. 2018, 3.1", ge=0.0, le=1.0)
+
+
+class MaskingSettings(Section):
+    """Which positions are predicted, and how many."""
+
+    strategy: Literal["uniform", "whole_word"] = setting("uniform", "How positions are chosen.", "Devlin et al. 2018")
+    rate: float = setting(0.15, "Share of tokens predicted, at the first step.", "Devlin et al. 2018, 3.1")
+    rate_end: float | None = setting(None, "Share at the last step, for schedule = linear.", "Yang et al. 2022")
+    schedule: Literal["constant", "linear"] = setting("constant", "How the rate moves over the run.")
+    corruption: CorruptionSettings = CorruptionSettings()
+
+    @model_validator(mode="after")
+    def _rates(self) -> MaskingSettings:
+        for name, rate in (("rate", self.rate), ("rate_end", self.rate_end)):
+            if rate is not None and not 0.0 < rate < 1.0:
+                raise ValueError(f"masking.{name}={rate} must lie strictly between 0 and 1 (BERT uses 0.15)")
+        if self.schedule == "linear" and self.rate_end is None:
+            raise ValueError("masking.schedule=linear needs masking.rate_end, the rate of the last step")
+        if self.corruption.mask + self.corruption.random > 1.0:
+            raise ValueError("masking.corruption.mask + masking.corruption.random must not exceed 1")
+        return self
+
+
+class OptimSettings(Section):
+    """The update."""
+
+    name: Literal["adamw", "muon"] = setting("adamw", "muon: matrices by Muon, the rest by AdamW.", "Jordan 2024")
+    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW.", "1e-4 for BERT-base", gt=0.0)
+    muon_learning_rate: float = setting(0.02, "Peak learning rate of Muon.", "Jordan 2024", gt=0.0)
+    scaling: Literal["original", "match_rms_adamw"] = setting(
+        "original", "Muon's rate per matrix: sqrt(rows / columns), or as large as AdamW's.", "Liu et al. 2025, 2.2"
+    )
+    momentum: float = setting(0.95, "Momentum of Muon.", "Jordan 2024", ge=0.0, lt=1.0)
+    weight_decay: float = setting(0.01, "Decoupled decay of matrices.", "Devlin et al. 2018, A.2", ge=0.0)
+    beta1: float = setting(0.9, "First decay of AdamW.", "Devlin et al. 2018, A.2", ge=0.0, lt=1.0)
+    beta2: float = setting(0.98, "Second decay of AdamW.", "Liu et al. 2019, 3.1", ge=0.0, lt=1.0)
+    eps: float = setting(1e-6, "Added to AdamW's denominator.", "Liu et al. 2019, 3.1", gt=0.0)
+    clip_norm: float | None = setting(1.0, "Largest gradient norm; none = no clipping.", "Devlin et al. 2018 code", gt=0)
+
+
+class ScheduleSettings(Section):
+    """How the learning rate moves; factors of the peak."""
+
+    kind: Literal["linear", "cosine", "wsd", "wsd_linear", "constant"] = setting("linear", "Shape after the warm-up.")
+    warmup: float = setting(0.06, "Share of the steps that warm up.", "Liu et al. 2019, A", ge=0.0, lt=1.0)
+    decay: float = setting(0.2, "Share of the steps that decay, for wsd and wsd_linear.", "Hägele et al. 2024", ge=0.0, le=1.0)
+    final: float = setting(0.0, "Factor at the last step.", "", ge=0.0, le=1.0)
+
+
+class BudgetSettings(Section):
+    """How long to train: exactly one of the three."""
+
+    steps: int | None = setting(None, "Optimiser updates.", ge=1)
+    tokens: int | None = setting(None, "Tokens, padding not counted.", ge=1)
+    minutes: float | None = setting(None, "Minutes of optimiser steps; fixed as a number of steps at the start.", gt=0)
+
+    @model_validator(mode="after")
+    def _one(self) -> BudgetSettings:
+        if sum(value is not None for value in (self.steps, self.tokens, self.minutes)) > 1:
+            raise ValueError("budget: give one of budget.steps, budget.tokens and budget.minutes, not several")
+        return self
+
+
+class EvaluationSettings(Section):
+    """Held-out loss while training."""
+
+    every: float = setting(0.1, "Share of the run between evaluations; 0 = only at the end.", ge=0.0, le=1.0)
+    rate: float = setting(0.15, "Masking rate of the fixed evaluation masks.", "Devlin et al. 2018", gt=0.0, lt=1.0)
+    tokens: int = setting(100_000, "Most held-out tokens looked at while training.", ge=16)
+
+
+class CheckpointSettings(Section):
+    """What a run keeps of itself."""
+
+    every_minutes: float = setting(5.0, "Minutes between checkpoints.", gt=0)
+    every_steps: int | None = setting(None, "Steps between checkpoints; none = by minutes.", ge=1)
+    keep: int = setting(2, "Newest checkpoints kept.", ge=1)
+
+
+class RunSettings(Section):
+    """The machine side of a run."""
+
+    seed: int = setting(0, "Seed of weights, order, masks and dropout.", ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto", "Arithmetic of the matrix products; auto measures which is faster here."
+    )
+    compile: Literal["auto", "yes", "no"] = setting("auto", "torch.compile; auto = on a GPU with a compiler.")
+    device: str = setting("auto", "cpu, cuda or cuda:N; auto = a GPU where there is one.")
+    threads: int | None = setting(None, "CPU threads; none = all cores.", ge=1)
+    tensorboard: bool = setting(False, "Also write TensorBoard events.")
+    log_every: int = setting(1, "Steps between journal records.", ge=1)
+
+
+class PretrainSettings(Section):
+    """A whole recipe."""
+
+    model: ModelSettings = ModelSettings()
+    data: DataSettings = DataSettings()
+    masking: MaskingSettings = MaskingSettings()
+    optim: OptimSettings = OptimSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    budget: BudgetSettings = BudgetSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _rows(self) -> PretrainSettings:
+        if self.data.tokens_per_step % self.data.row_length:
+            raise ValueError(
+                f"data.tokens_per_step={self.data.tokens_per_step} must be a multiple of "
+                f"data.row_length={self.data.row_length}"
+            )
+        return self

@@ -1,0 +1,235 @@
+"""Model directories: written whole, opened from every file format, and refused in one line when damaged."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from clozelm import hub
+from clozelm.errors import ClozeError, DataError, ModelError
+from clozelm.families import FAMILIES
+from clozelm.nn.heads import MaskedLM
+from tests import tiny_models
+
+ALL = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    hub.save(tiny_models.tiny_model("bert"), tiny_models.wordpiece(), tmp_path / "model", family="bert")
+    return tmp_path / "model"
+
+
+def same(model: MaskedLM, other: MaskedLM) -> bool:
+    pairs = zip(model.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(name == again and torch.equal(a, b) for (name, a), (again, b) in pairs)
+
+
+@ALL
+def test_round_trip(family: str, tmp_path: Path) -> None:
+    model, tokenizer = tiny_models.tiny_model(family), tiny_models.wordpiece()
+    hub.save(model, tokenizer, tmp_path / "model", family=family)
+    loaded = hub.load(tmp_path / "model")
+    assert same(model, loaded.model)
+    assert loaded.model.config == model.config
+    assert loaded.family is FAMILIES[family]
+    assert loaded.tokenizer.fingerprint == tokenizer.fingerprint
+    assert loaded.dropped == []
+    assert not loaded.model.training
+    assert all(weight.requires_grad for weight in loaded.model.parameters())
+
+
+def test_files_are_a_plain_directory(directory: Path) -> None:
+    names = {path.name for path in directory.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= names
+    assert len({path.stat().st_mode for path in directory.iterdir()}) == 1
+    assert not list(directory.parent.glob(".*"))
+
+
+def test_the_card_holds_the_facts(tmp_path: Path) -> None:
+    card = {"data": "abstracts | whole", "settings": {"seed": 7}}
+    model = tiny_models.tiny_model("bert")
+    hub.save(model, tiny_models.wordpiece(), tmp_path / "model", family="bert", card=card)
+    text = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("---\nlibrary_name: transformers\n")
+    assert r"| data | abstracts \| whole |" in text
+    assert '"seed": 7' in text
+    assert f"| parameters | {sum(p.numel() for p in model.parameters()):,} |" in text
+
+
+def test_an_earlier_model_is_replaced(directory: Path) -> None:
+    other = tiny_models.tiny_model("bert", seed=1)
+    hub.save(other, tiny_models.wordpiece(), directory, family="bert")
+    assert same(hub.load(directory).model, other)
+
+
+def test_other_directories_are_never_replaced(directory: Path) -> None:
+    (directory / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(ModelError, match="not empty and holds something else"):
+        hub.save(tiny_models.tiny_model("bert"), tiny_models.wordpiece(), directory, family="bert")
+    assert (directory / "notes.txt").is_file()
+
+
+def test_a_failed_save_leaves_the_earlier_model(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    before = (directory / "model.safetensors").read_bytes()
+    monkeypatch.setattr("clozelm.hub.weights.save_file", full)
+    with pytest.raises(ModelError, match="disk is full"):
+        hub.save(tiny_models.tiny_model("bert", seed=1), tiny_models.wordpiece(), directory, family="bert")
+    assert (directory / "model.safetensors").read_bytes() == before
+    assert [path.name for path in directory.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_files_open_in_fp32(directory: Path, dtype: torch.dtype) -> None:
+    file = directory / "model.safetensors"
+    half = {name: tensor.to(dtype) for name, tensor in load_file(file).items()}
+    save_file(half, file)
+    model = hub.load(directory).model
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert torch.equal(model.decoder_weight, half["bert.embeddings.word_embeddings.weight"].float())
+    assert hub.load(directory, dtype=dtype).model.decoder_weight.dtype == dtype
+
+
+def test_shards(directory: Path) -> None:
+    model = hub.load(directory).model
+    shard(directory, suffix="safetensors", write=save_file)
+    assert same(hub.load(directory).model, model)
+
+
+def test_pickled_shards(directory: Path) -> None:
+    model = hub.load(directory).model
+    shard(directory, suffix="bin", write=torch.save)
+    assert same(hub.load(directory).model, model)
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_pickle_of_tensors(directory: Path, is_zip: bool) -> None:
+    model = hub.load(directory).model
+    tensors = load_file(directory / "model.safetensors")
+    torch.save(tensors, directory / "pytorch_model.bin", _use_new_zipfile_serialization=is_zip)
+    del tensors
+    (directory / "model.safetensors").unlink()
+    assert same(hub.load(directory).model, model)
+
+
+class Explosive:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("exit 1",)
+
+
+def test_a_pickle_with_code_is_refused(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    torch.save({"weight": Explosive()}, directory / "pytorch_model.bin")
+    said_in_one_line(directory, "would run code when read: refused")
+
+
+def test_missing_directory(tmp_path: Path) -> None:
+    said_in_one_line(tmp_path / "nowhere", "There is no model directory")
+
+
+def test_no_config(tmp_path: Path) -> None:
+    said_in_one_line(tmp_path, "holds no config.json")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"model_type": "gpt2"}', "'gpt2' is not supported; supported are bert, modernbert"),
+        ("{}", "names no model_type; supported are bert, modernbert"),
+        ("[]", "must hold a JSON object"),
+        ('{"model_type', "cannot be read as JSON"),
+    ],
+)
+def test_unusable_configs(directory: Path, config: str, said: str) -> None:
+    (directory / "config.json").write_text(config, encoding="utf-8")
+    said_in_one_line(directory, said)
+
+
+def test_truncated_weights(directory: Path) -> None:
+    file = directory / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    said_in_one_line(directory, "damaged or cut short")
+
+
+def test_truncated_pickle(directory: Path) -> None:
+    torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
+    (directory / "model.safetensors").unlink()
+    file = directory / "pytorch_model.bin"
+    file.write_bytes(file.read_bytes()[:-1000])
+    said_in_one_line(directory, "damaged or cut short")
+
+
+def test_no_weights(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    said_in_one_line(directory, "holds no weights: expected model.safetensors or pytorch_model.bin")
+
+
+def test_a_missing_shard(directory: Path) -> None:
+    shard(directory, suffix="safetensors", write=save_file)
+    (directory / "part-1.safetensors").unlink()
+    said_in_one_line(directory, "names part-1.safetensors, which is missing")
+
+
+def test_a_shard_elsewhere(directory: Path) -> None:
+    (directory / "model.safetensors").unlink()
+    index = {"weight_map": {"a": "../secret.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    said_in_one_line(directory, "which is not a file beside it")
+
+
+def test_another_shape(directory: Path) -> None:
+    edit_config(directory, intermediate_size=64)
+    said_in_one_line(directory, "but config.json asks for [64, 32]")
+
+
+def test_another_depth(directory: Path) -> None:
+    edit_config(directory, num_hidden_layers=2)
+    said_in_one_line(directory, "16 tensors in the checkpoint have no place in the model")
+
+
+def test_a_tokenizer_larger_than_the_model(directory: Path) -> None:
+    edit_config(directory, vocab_size=11)
+    said_in_one_line(directory, "the tokenizer has 20 pieces, but the model embeds only 11")
+
+
+def test_no_tokenizer(directory: Path) -> None:
+    (directory / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match=r"no tokenizer\.json"):
+        hub.load(directory)
+
+
+def test_saving_with_a_larger_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="do not belong together"):
+        hub.save(tiny_models.tiny_model("bert"), tiny_models.byte_bpe(), tmp_path / "model", family="bert")
+
+
+def said_in_one_line(directory: Path, said: str) -> None:
+    with pytest.raises(ClozeError) as caught:
+        hub.load(directory)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def edit_config(directory: Path, **changes: object) -> None:
+    file = directory / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def shard(directory: Path, *, suffix: str, write: Callable[..., None]) -> None:
+    """Spread the weights over two files and an index, as large models come."""
+    tensors = {name: tensor.clone() for name, tensor in load_file(directory / "model.safetensors").items()}
+    (directory / "model.safetensors").unlink()
+    weight_map = {name: f"part-{i % 2}.{suffix}" for i, name in enumerate(tensors)}
+    for file in set(weight_map.values()):
+        write({name: tensors[name] for name in tensors if weight_map[name] == file}, directory / file)
+    name = "model.safetensors" if suffix == "safetensors" else "pytorch_model.bin"
+    index = json.dumps({"weight_map": weight_map})
+    (directory / f"{name}.index.json").write_text(index, encoding="utf-8")

@@ -1,0 +1,150 @@
+"""Filled masks: the same alone or together, near the masks of long texts, and as people write them."""
+
+import pytest
+import torch
+
+from clozelm.errors import ClozeError
+from clozelm.families import FAMILIES
+from clozelm.infer import fill_mask
+from clozelm.infer.fill_mask import Filled, FillMask
+from clozelm.nn.heads import MaskedLM
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.types import TokenBatch
+from tests import tiny_models
+
+TEXTS = [
+    "the cat [MASK] on the mat",
+    "[MASK]",
+    "a dog is [MASK] and a cat is [MASK].",
+    "the " * 50 + "dog [MASK]",
+    "machine learning is a [MASK] learning machine",
+]
+
+
+@pytest.fixture(params=FAMILIES)
+def fill(request: pytest.FixtureRequest) -> FillMask:
+    return FillMask(tiny_models.tiny_model(request.param), tiny_models.wordpiece())
+
+
+def close(one: Filled, other: Filled) -> bool:
+    pairs = [
+        (a, b)
+        for mask, again in zip(one.masks, other.masks, strict=True)
+        for a, b in zip(mask, again, strict=True)
+    ]
+    return all(a.id == b.id and abs(a.probability - b.probability) < 1e-6 for a, b in pairs)
+
+
+def test_by_hand(fill: FillMask) -> None:
+    """The candidates are the softmax of the plain forward pass, special tokens around the text."""
+    (filled,) = fill("the cat [MASK] on", top=20)
+    ids = torch.tensor([[2, 5, 6, 4, 10, 3]])
+    with torch.no_grad():
+        logits = fill.model(TokenBatch.from_padded(ids, torch.ones_like(ids)))[0, 3]
+    expected = logits.softmax(dim=0)
+    (mask,) = filled.masks
+    assert [c.id for c in mask] == expected.argsort(descending=True).tolist()
+    assert sum(c.probability for c in mask) == pytest.approx(1.0, abs=1e-5)
+    assert all(c.probability == pytest.approx(float(expected[c.id]), abs=1e-6) for c in mask)
+    assert filled.text == "the cat [MASK] on"
+    assert filled.notice is None
+
+
+def test_together_is_one_by_one(fill: FillMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = fill(TEXTS)
+    assert [len(filled.masks) for filled in together] == [1, 1, 2, 1, 1]
+    alone = [fill(text)[0] for text in TEXTS]
+    assert all(map(close, together, alone))
+    monkeypatch.setattr(fill_mask, "TOKENS_PER_BATCH", 60)
+    assert all(map(close, fill(TEXTS), alone))
+
+
+@pytest.mark.parametrize("lengths", [[], [3], [5, 5, 5, 9, 1, 9, 2], list(range(1, 60))])
+@pytest.mark.parametrize("budget", [1, 20, 1000])
+def test_packing(lengths: list[int], budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fill_mask, "TOKENS_PER_BATCH", budget)
+    batches = list(fill_mask._pack(lengths))
+    assert sorted(i for rows in batches for row in rows for i in row) == list(range(len(lengths)))
+    for rows in batches:
+        width = max(sum(lengths[i] for i in row) for row in rows)
+        assert width == lengths[rows[0][0]]
+        assert len(rows) == 1 or len(rows) * width <= budget
+
+
+def test_the_mask_in_any_spelling(fill: FillMask) -> None:
+    expected = fill("the [MASK] sat")[0]
+    for written in ("[mask]", "<mask>", "[Mask]", "<MASK>"):
+        (filled,) = fill(f"the {written} sat")
+        assert close(filled, expected)
+        assert filled.text == f"the {written} sat"
+
+
+def test_pieces_are_readable(fill: FillMask) -> None:
+    tokens = {c.id: c.token for c in fill("[MASK]", top=20)[0].masks[0]}
+    assert (tokens[5], tokens[17], tokens[18]) == ("the", "s", "ing")
+
+
+def test_a_byte_level_mask_takes_the_space_before_it() -> None:
+    tokenizer = tiny_models.byte_bpe()
+    config = tiny_models.tiny_config("modernbert")
+    model = MaskedLM(FAMILIES["modernbert"].preset("tiny", tokenizer.vocab_size, **sizes(config)))
+    tiny_models.perturb(model, 0)
+    fill = FillMask(model, tokenizer)
+    assert fill._encode("a <mask> dog").tolist() == fill._encode("a[MASK] dog").tolist()
+    assert fill._encode("a <mask> dog").tolist() == [
+        tokenizer.id("a"),
+        tokenizer.vocabulary.mask_id,
+        tokenizer.id("Ġdog"),
+    ]
+    tokens = {c.id: c.token for c in fill("a <mask> dog", top=500)[0].masks[0]}
+    assert tokens[tokenizer.id("Ġcat") or 0] == "cat"
+
+
+def test_a_long_text_is_read_around_its_masks(fill: FillMask) -> None:
+    """62 pieces fit. The first window holds two masks, the second one."""
+    text = "the " * 100 + "[MASK] cat [MASK] " + "dog " * 100 + "[MASK] sat"
+    (filled,) = fill(text)
+    assert len(filled.masks) == 3
+    assert filled.notice == (
+        "The text has 206 pieces and the model reads 62: each mask was filled from the pieces around it."
+    )
+    near = fill("the " * 29 + "[MASK] cat [MASK] " + "dog " * 30)[0]
+    last = fill("dog " * 60 + "[MASK] sat")[0]
+    assert near.notice is None
+    assert close(Filled("", near.masks + last.masks), filled)
+
+
+def test_ids_beyond_the_tokenizer_are_no_answers() -> None:
+    tokenizer = tiny_models.wordpiece()
+    config = tiny_models.tiny_config("bert")
+    model = MaskedLM(FAMILIES["bert"].preset("tiny", tokenizer.vocab_size + 4, **sizes(config)))
+    tiny_models.perturb(model, 0)
+    (filled,) = FillMask(model, tokenizer)("[MASK]", top=100)
+    assert {c.id for c in filled.masks[0]} == set(range(tokenizer.vocab_size))
+
+
+def test_the_mode_of_the_model_is_kept() -> None:
+    model = tiny_models.tiny_model("bert", dropout=0.5).train()
+    fill = FillMask(model, tiny_models.wordpiece())
+    assert close(fill("[MASK]")[0], fill("[MASK]")[0])
+    assert model.training
+
+
+def test_nothing_to_fill(fill: FillMask) -> None:
+    assert fill([]) == []
+    with pytest.raises(ClozeError, match=r"'the cat' has no \[MASK\]: write \[MASK\]"):
+        fill(["[MASK]", "the cat"])
+    with pytest.raises(ClozeError, match="top=0"):
+        fill("[MASK]", top=0)
+
+
+def sizes(config: object) -> dict[str, int]:
+    names = ("hidden_size", "num_heads", "num_layers", "intermediate_size", "max_positions")
+    return {name: getattr(config, name) for name in names}
+
+
+def test_every_mask_is_counted(fill: FillMask) -> None:
+    tokenizer: Tokenizer = fill.tokenizer
+    text = "[MASK] " * 200
+    assert int((tokenizer.encode(text).ids == tokenizer.vocabulary.mask_id).sum()) == 200
+    assert len(fill(text)[0].masks) == 200

@@ -1,0 +1,35 @@
+"""`FillMask` gives what the `transformers` fill-mask pipeline gives."""
+
+from pathlib import Path
+
+import pytest
+
+from clozelm import hub
+from clozelm.families import FAMILIES
+from clozelm.infer.fill_mask import FillMask
+from tests import tiny_models
+
+transformers = pytest.importorskip("transformers")
+transformers.logging.disable_progress_bar()
+
+SENTENCES = {
+    "tiny": ["the cat [MASK] on the mat.", "[MASK] is learning", "a powerful [MASK] sat on the [MASK]"],
+    "rxnfp-bert-mlm": ["C C ( = O ) [MASK] c 1 c c c c c 1", "[MASK] c 1 c c c c c 1 >> [MASK]"],
+}
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "rxnfp-bert-mlm"])
+def test_pipeline(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if name in FAMILIES:
+        directory, sentences = tmp_path / "model", SENTENCES["tiny"]
+        hub.save(tiny_models.tiny_model(name), tiny_models.wordpiece(), directory, family=name)
+    else:
+        directory, sentences = request.getfixturevalue("shared") / "checkpoints" / name, SENTENCES[name]
+    loaded = hub.load(directory)
+    pipeline = transformers.pipeline("fill-mask", str(directory), device="cpu")
+    for sentence, filled in zip(sentences, FillMask(loaded.model, loaded.tokenizer)(sentences), strict=True):
+        answers = pipeline(sentence, top_k=5)
+        expected = answers if isinstance(answers[0], list) else [answers]
+        assert [[c.id for c in mask] for mask in filled.masks] == [[a["token"] for a in m] for m in expected]
+        for mask, others in zip(filled.masks, expected, strict=True):
+            assert [c.probability for c in mask] == pytest.approx([a["score"] for a in others], abs=2e-5)
