@@ -1,10 +1,11 @@
 """What every test shares: one thread per worker, no network, checked shapes, the path of the real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
-from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,13 +18,23 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["MKL_NUM_THREADS"] = "1"
 
 # The shapes in annotations are checked in every call of these rooms; outside tests they cost nothing.
-install_import_hook([f"clozelm.{room}" for room in ("types", "nn", "objectives")], "beartype.beartype")
+jaxtyping.install_import_hook(
+    [f"clozelm.{room}" for room in ("types", "nn", "objectives")], "beartype.beartype"
+)
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture
+def unchecked_shapes() -> Iterator[None]:
+    """Turn the shape checks off for one test: `torch.compile` cannot see through them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,13 @@ python tools/docs.py            write them
 python tools/docs.py --check    exit 1, naming them, when a page on disk is not what the code says
 """
 
+import inspect
 import sys
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -17,6 +20,8 @@ from clozelm.settings import SettingRow
 
 REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
 NOTICE = "<!-- Written by `make docs` from the code; edit the code instead. -->"
+
+KINDS = {str: "text", int: "integer", float: "number", bool: "flag", Path: "path"}
 
 
 def pages() -> dict[str, str]:
@@ -57,8 +62,10 @@ def cli_page() -> str:
     lines += ["Exit codes: 0 done; 2 a mistake in what was asked, said in one line; 130 interrupted."]
     for name, command in commands(group, context, "cloze"):
         lines += ["", f"## {name}", "", (command.help or "").strip(), "", usage(name, command), ""]
-        described = [cells for each in command.params if (cells := parameter_cells(each))]
-        lines += table(("parameter", "type", "default", "meaning"), described)
+        kinds = get_type_hints(inspect.unwrap(command.callback))
+        shown = [each for each in command.params if each.name in kinds]  # all but --help
+        rows = [parameter_cells(each, kinds[each.name]) for each in shown]
+        lines += table(("parameter", "type", "default", "meaning"), rows)
     return "\n".join(lines) + "\n"
 
 
@@ -85,19 +92,26 @@ def argument_name(argument: Any) -> str:
     return str(shown if argument.required else f"[{shown}]")
 
 
-def parameter_cells(parameter: Any) -> tuple[str, ...] | None:
-    """The cells of one parameter; None for --help, which all have."""
-    if parameter.name == "help":
-        return None
+def parameter_cells(parameter: Any, annotation: Any) -> tuple[str, ...]:
+    """The cells of one parameter."""
     is_argument = parameter.param_type_name == "argument"
-    names = (
-        argument_name(parameter) if is_argument else ", ".join([*parameter.opts, *parameter.secondary_opts])
-    )
+    opts = [*parameter.opts, *parameter.secondary_opts]
+    names = argument_name(parameter) if is_argument else ", ".join(opts)
     default = "required" if parameter.required else shown_default(parameter.default)
-    choices = getattr(parameter.type, "choices", None)
-    kind = " or ".join(str(getattr(each, "value", each)) for each in choices or (parameter.type.name,))
-    repeats = ", repeatable" if getattr(parameter, "multiple", False) else ""
-    return f"`{names}`", kind + repeats, default, parameter.help or ""
+    return f"`{names}`", kind_of(annotation), default, parameter.help or ""
+
+
+def kind_of(annotation: Any) -> str:
+    """What a value may be, in words: choices spelt out, lists as what is repeated."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(str(each.value) for each in annotation)
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) is list:
+        return f"{kind_of(get_args(annotation)[0])}, repeatable"
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(kind_of(each) for each in get_args(annotation) if each is not NoneType)
+    return KINDS.get(annotation) or str(getattr(annotation, "__name__", annotation))
 
 
 def shown_default(value: Any) -> str:

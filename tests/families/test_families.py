@@ -1,5 +1,7 @@
 """Configurations and weight names of every family, both ways; what cannot be expressed is refused by name."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,3 +193,20 @@ def test_every_parameter_has_a_name() -> None:
     for family in FAMILIES.values():
         model = MaskedLM(tiny_models.tiny_config(family.name))
         assert {w.ours for w in family.weights(model.config)} == model.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "family"), [("bert-base-uncased", "bert"), ("modernbert-base", "modernbert")]
+)
+def test_released_configs_are_the_base_preset(name: str, family: str, shared: Path) -> None:
+    file = shared / "checkpoints" / "tokenizers" / name / "config.json"
+    read = FAMILIES[family].read_config(json.loads(file.read_text(encoding="utf-8")))
+    assert read == FAMILIES[family].preset("base", read.vocab_size, pad_id=read.pad_id)
+
+
+@pytest.mark.parametrize(("family", "millions"), [("bert", 109.51), ("modernbert", 149.66)])
+def test_base_has_the_published_size(family: str, millions: float) -> None:
+    """BERT-base without its pooler; ModernBERT-base as its model card says (149M)."""
+    with torch.device("meta"):
+        model = MaskedLM(FAMILIES[family].sizes["base"])
+    assert sum(weight.numel() for weight in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)

@@ -5,7 +5,7 @@ import torch
 
 from clozelm.errors import ClozeError
 from clozelm.families import FAMILIES
-from clozelm.infer import fill_mask
+from clozelm.infer import windows
 from clozelm.infer.fill_mask import Filled, FillMask
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
@@ -55,20 +55,8 @@ def test_together_is_one_by_one(fill: FillMask, monkeypatch: pytest.MonkeyPatch)
     assert [len(filled.masks) for filled in together] == [1, 1, 2, 1, 1]
     alone = [fill(text)[0] for text in TEXTS]
     assert all(map(close, together, alone))
-    monkeypatch.setattr(fill_mask, "TOKENS_PER_BATCH", 60)
+    monkeypatch.setattr(windows, "TOKENS_PER_BATCH", 60)
     assert all(map(close, fill(TEXTS), alone))
-
-
-@pytest.mark.parametrize("lengths", [[], [3], [5, 5, 5, 9, 1, 9, 2], list(range(1, 60))])
-@pytest.mark.parametrize("budget", [1, 20, 1000])
-def test_packing(lengths: list[int], budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fill_mask, "TOKENS_PER_BATCH", budget)
-    batches = list(fill_mask._pack(lengths))
-    assert sorted(i for rows in batches for row in rows for i in row) == list(range(len(lengths)))
-    for rows in batches:
-        width = max(sum(lengths[i] for i in row) for row in rows)
-        assert width == lengths[rows[0][0]]
-        assert len(rows) == 1 or len(rows) * width <= budget
 
 
 def test_the_mask_in_any_spelling(fill: FillMask) -> None:
@@ -106,7 +94,7 @@ def test_a_long_text_is_read_around_its_masks(fill: FillMask) -> None:
     (filled,) = fill(text)
     assert len(filled.masks) == 3
     assert filled.notice == (
-        "The text has 206 pieces and the model reads 62: each mask was filled from the pieces around it."
+        "The text has 205 pieces and the model reads 62: each mask was filled from the pieces around it."
     )
     near = fill("the " * 29 + "[MASK] cat [MASK] " + "dog " * 30)[0]
     last = fill("dog " * 60 + "[MASK] sat")[0]

@@ -190,7 +190,7 @@ def test_kill_at_any_moment_leaves_the_last_good_one(tmp_path):
     """With one checkpoint kept, the hardest case; at most the one being written is lost."""
     draw = random.Random(0)
     reached = 0
-    for _ in range(4):
+    for _ in range(3):
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True
         )
@@ -205,4 +205,4 @@ def test_kill_at_any_moment_leaves_the_last_good_one(tmp_path):
             assert found.step in (reached, reached + 1)
             assert float(found.load("model")["weight"][0, 0]) == found.step == found.load("state")["step"]
             reached = found.step
-    assert reached > 4
+    assert reached > 3

@@ -62,5 +62,5 @@ def setting_rows(command: Settable, section: str | None = None) -> "list[Setting
     chosen = [row for row in rows if row.name == section or row.name.startswith(f"{section}.")]
     if not chosen:
         names = ", ".join(dict.fromkeys(row.name.partition(".")[0] for row in rows))
-        raise SettingsError(f"cloze {command} has no section '{section}'; it has {names}.")
+        raise SettingsError(f"The settings of {command} have no {section!r}; they have {names}.")
     return chosen

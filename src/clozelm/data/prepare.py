@@ -34,36 +34,43 @@ _BATCH_DOCUMENTS = 4096
 
 
 class PrepareSettings(BaseModel):
-    """How raw text becomes tokens; everything here decides what is in the store and is kept in its manifest."""
+    """How raw text becomes tokens; everything here decides what is in the store."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     documents: Unit = Field(
-        "auto",
-        description="What a document is; auto: records from jsonl, csv and parquet, files from md, else blocks "
-        "between blank lines.",
+        default="auto",
+        description="What a document is; auto: records from jsonl, csv, tsv and parquet, files "
+        "from md, else blocks between blank lines.",
     )
     field: str = Field(
-        "text", description="Text field of records; several, as in title,text, are joined by lines."
+        default="text", description="Text field of records; several, as in title,text, are joined by lines."
     )
     spans_field: str = Field(
-        "spans", description="Field of jsonl records with annotated [start, end] characters."
+        default="spans", description="Field of jsonl records with annotated [start, end] characters."
     )
-    invalid_utf8: InvalidUtf8 = Field("replace", description="What to do about bytes that are not UTF-8.")
+    invalid_utf8: InvalidUtf8 = Field(
+        default="replace", description="What to do about bytes that are not UTF-8."
+    )
     max_document_characters: int = Field(
-        MAX_CHARACTERS,
+        default=MAX_CHARACTERS,
         ge=1000,
         description="Longer documents are cut here, at white space where there is some.",
     )
-    unicode_form: UnicodeForm = Field("NFC", description="Unicode normalisation form.")
-    keep_control: bool = Field(False, description="Keep control characters other than tabs and line ends.")
-    collapse_spaces: bool = Field(
-        False, description="Make every run of white space one space or one line end."
+    unicode_form: UnicodeForm = Field(default="NFC", description="Unicode normalisation form.")
+    keep_control: bool = Field(
+        default=False, description="Keep control characters other than tabs and line ends."
     )
-    filters: FilterSettings = Field(FilterSettings(), description="Which documents to drop.")
-    dedup: bool = Field(False, description="Drop documents that repeat an earlier one exactly.")
+    collapse_spaces: bool = Field(
+        default=False, description="Make every run of white space one space or one line end."
+    )
+    filters: FilterSettings = Field(default=FilterSettings(), description="Which documents to drop.")
+    dedup: bool = Field(default=False, description="Drop documents that repeat an earlier one exactly.")
     hold_out: float = Field(
-        0.0, ge=0, lt=1, description="Share of the documents, from the end, that goes to held_out/ instead."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the documents, from the end, that goes to held_out/ instead.",
     )
 
     def reading(self) -> Reading:
@@ -97,7 +104,7 @@ class PreparedBatch(NamedTuple):
     ids: NDArray[Any]
     flags: NDArray[np.uint8]
     lengths: NDArray[np.int64]
-    bytes: NDArray[np.int64]
+    num_bytes: NDArray[np.int64]
     characters: NDArray[np.int64]
     words: NDArray[np.int64]
     digests: list[bytes]
@@ -117,8 +124,8 @@ def prepare(
 ) -> Manifest:
     """Turn a corpus into a token store at ``out``; the store is the same for any number of workers.
 
-    ``settings.hold_out`` puts the last documents into a store of their own, ``out/held_out``, and their text into
-    ``out/held_out.jsonl``. ``progress`` is called with the documents read and the tokens written so far.
+    ``settings.hold_out`` puts the last documents into a store of their own, ``out/held_out``, and their text
+    into ``out/held_out.jsonl``. ``progress`` is called with the documents read and the tokens written so far.
     """
     settings = settings or PrepareSettings()
     files = find_files(paths)
@@ -231,7 +238,7 @@ class _Output:
         batch = self._without_duplicates(batch, totals)
         writer = self._held if batch.is_held_out and self._held else self._main
         writer.add_many(batch.ids, batch.flags, batch.lengths)
-        totals.bytes += int(batch.bytes.sum())
+        totals.bytes += int(batch.num_bytes.sum())
         totals.characters += int(batch.characters.sum())
         totals.words += int(batch.words.sum())
         self.num_tokens += len(batch.ids)
@@ -265,7 +272,7 @@ class _Output:
         totals.dropped["duplicate"] += int((~keep).sum())
         tokens = np.repeat(keep, batch.lengths)
         per_document = {
-            name: getattr(batch, name)[keep] for name in ("lengths", "bytes", "characters", "words")
+            name: getattr(batch, name)[keep] for name in ("lengths", "num_bytes", "characters", "words")
         }
         texts = [text for text, is_kept in zip(batch.texts, keep, strict=False) if is_kept]
         return batch._replace(ids=batch.ids[tokens], flags=batch.flags[tokens], texts=texts, **per_document)

@@ -1,4 +1,7 @@
-"""The token store: a prepared corpus as memory-mapped shards of ids and flags (format: docs/reference/token-store.md)."""
+"""The token store: a prepared corpus as memory-mapped shards of ids and flags.
+
+The format is described in docs/reference/token-store.md.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from typing import IO, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from clozelm.text.atomic import AtomicDirectory, disk_errors
 from clozelm.errors import DataError
+from clozelm.text.atomic import AtomicDirectory, disk_errors
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -28,9 +31,12 @@ class Fingerprinted(Protocol):
     """What the store asks of a tokenizer: its hash and the number of its pieces."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Hash of the definition."""
+
     @property
-    def vocab_size(self) -> int: ...
+    def vocab_size(self) -> int:
+        """Number of pieces."""
 
 
 class TokenStore:
@@ -59,7 +65,7 @@ class TokenStore:
         if tokenizer is not None and tokenizer.fingerprint != manifest["tokenizer"]["fingerprint"]:
             raise DataError(
                 f"{path} was prepared with tokenizer {manifest['tokenizer']['fingerprint']}, not with "
-                f"{tokenizer.fingerprint}: use the tokenizer in {path / TOKENIZER} or prepare the corpus again."
+                f"{tokenizer.fingerprint}: use the one in {path / TOKENIZER} or prepare the corpus again."
             )
         return cls(path, manifest)
 
@@ -81,7 +87,7 @@ class TokenStore:
         return self.tokens(start, stop), self.flags(start, stop)
 
     def tokens(self, start: int, stop: int) -> Ids:
-        """View the ids of tokens ``start`` to ``stop`` of the whole corpus; a copy where they cross shards."""
+        """View the ids of tokens ``start`` to ``stop`` of the corpus; a copy where they cross shards."""
         return self._slice(self._ids, start, stop)
 
     def flags(self, start: int, stop: int) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Run one function over batches in worker processes, results in order.
 
-Workers are plain subprocesses that speak pickle over pipes: unlike ``multiprocessing`` they neither fork a process
-with threads nor import the caller's main module again, so a script needs no ``if __name__ == "__main__"``.
+Workers are plain subprocesses that speak pickle over pipes: unlike ``multiprocessing`` they neither fork a
+process with threads nor import the caller's main module again, so a script needs no ``if __name__ ==
+"__main__"``.
 """
 
 from __future__ import annotations
@@ -85,9 +86,9 @@ class _Pool(Generic[Task, Result]):
             is_done, result = pickle.load(process.stdout)  # type: ignore[arg-type]
         except (OSError, EOFError, pickle.UnpicklingError):
             code = process.wait()
+            how = f"signal {-code}" if code < 0 else f"exit status {code}"
             raise DataError(
-                f"A worker process ended ({'signal ' + str(-code) if code < 0 else 'exit ' + str(code)}), perhaps for "
-                "want of memory: try fewer --workers."
+                f"A worker process ended ({how}), perhaps for want of memory: try fewer --workers."
             ) from None
         self._idle.put(process)
         if not is_done:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clozelm.errors import ClozeError, ModelError
+from clozelm.infer.windows import Window, window_batches
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
-from clozelm.types import TokenBatch
-
-TOKENS_PER_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -37,13 +34,6 @@ class Filled:
     text: str
     masks: list[list[Candidate]]
     notice: str | None = None
-
-
-class _Window(NamedTuple):
-    """A piece of a text that the model can read, and the columns whose masks it answers."""
-
-    ids: NDArray[np.int64]
-    columns: list[int]
 
 
 class FillMask:
@@ -94,7 +84,7 @@ class FillMask:
             raise ClozeError(f"{_short(text)!r} has no [MASK]: write [MASK] where a word is to be filled in.")
         return ids
 
-    def _windows(self, ids: NDArray[np.int64]) -> Iterator[_Window]:
+    def _windows(self, ids: NDArray[np.int64]) -> Iterator[Window]:
         """Cut a text into as few windows as hold its masks, each with its masks in the middle."""
         masks = np.flatnonzero(ids == self.tokenizer.vocabulary.mask_id).tolist()
         vocabulary = self.tokenizer.vocabulary
@@ -105,7 +95,7 @@ class FillMask:
             start = max(0, min(group[0] - spare // 2, len(ids) - self._room))
             inner = ids[start : start + self._room]
             whole = np.concatenate(([vocabulary.cls_id], inner, [vocabulary.sep_id]))
-            yield _Window(whole, [mask - start + 1 for mask in group])
+            yield Window(whole, [mask - start + 1 for mask in group])
 
     def _notice(self, length: int) -> str | None:
         if length <= self._room:
@@ -116,14 +106,13 @@ class FillMask:
         )
 
     @torch.inference_mode()
-    def _answer(self, windows: list[_Window], top: int) -> list[list[list[Candidate]]]:
+    def _answer(self, windows: list[Window], top: int) -> list[list[list[Candidate]]]:
         """Answer the masks of every window, batch by batch, in evaluation mode."""
         answers: list[list[list[Candidate]]] = [[] for _ in windows]
         was_training = self.model.training
         self.model.eval()
         try:
-            for rows in _pack([len(window.ids) for window in windows]):
-                batch, scored, owners = _batch(windows, rows)
+            for batch, scored, owners in window_batches(windows):
                 device = self.model.decoder_weight.device
                 logits = self.model(batch.to(device), scored.to(device))
                 for owner, candidates in zip(owners, self._best(logits, top), strict=True):
@@ -141,46 +130,6 @@ class FillMask:
                 Candidate(token_id, self.tokenizer.piece_text(token_id), value)
                 for token_id, value in zip(ids, values, strict=True)
             ]
-
-
-def _pack(lengths: list[int]) -> Iterator[list[list[int]]]:
-    """Yield batches of rows of window numbers, longest first, no row longer than the batch's first window."""
-    rows: list[list[int]] = []
-    width = free = 0
-    for index in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
-        if rows and lengths[index] <= free:
-            rows[-1].append(index)
-            free -= lengths[index]
-            continue
-        if (len(rows) + 1) * width > TOKENS_PER_BATCH and rows:
-            yield rows
-            rows = []
-        if not rows:
-            width = lengths[index]
-        rows.append([index])
-        free = width - lengths[index]
-    if rows:
-        yield rows
-
-
-def _batch(windows: list[_Window], rows: list[list[int]]) -> tuple[TokenBatch, Tensor, list[int]]:
-    """Lay windows out in rows; also the flat positions of their masks and the window each belongs to."""
-    width = max(sum(len(windows[index].ids) for index in row) for row in rows)
-    input_ids, doc_ids, positions = (np.zeros((len(rows), width), dtype=np.int64) for _ in range(3))
-    scored, owners = [], []
-    for number, row in enumerate(rows):
-        start = 0
-        for document, index in enumerate(row, start=1):
-            ids, columns = windows[index]
-            place = (number, slice(start, start + len(ids)))
-            input_ids[place] = ids
-            doc_ids[place] = document
-            positions[place] = np.arange(len(ids))
-            scored += [number * width + start + column for column in columns]
-            owners += [index] * len(columns)
-            start += len(ids)
-    batch = TokenBatch(*(torch.from_numpy(each) for each in (input_ids, doc_ids, positions)))
-    return batch, torch.tensor(scored, dtype=torch.int64), owners
 
 
 def _short(text: str, limit: int = 60) -> str:

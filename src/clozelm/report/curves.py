@@ -62,13 +62,15 @@ def loss_curve(
 def smoothed(values: Sequence[float] | Series, share: float = 0.02) -> Series:
     """Return the running mean over about ``share`` of all values, as many before as after each.
 
-    Near the ends the window shrinks on both sides alike, so that a falling curve is not lifted or lowered.
+    At the start, where a loss falls steeply, the window shrinks on both sides alike so as not to lower it; at
+    the end it has no values after and keeps those before, so that the last step's noise does not stand out.
     """
     array = np.asarray(values, dtype=np.float64)
     index = np.arange(len(array))
-    reach = np.minimum(math.ceil(share * len(array) / 2), np.minimum(index, len(array) - 1 - index))
+    reach = np.minimum(math.ceil(share * len(array) / 2), index)
+    starts, ends = index - reach, np.minimum(index + reach + 1, len(array))
     sums = np.concatenate(([0.0], np.cumsum(array)))
-    means: Series = (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+    means: Series = (sums[ends] - sums[starts]) / (ends - starts)
     return means
 
 

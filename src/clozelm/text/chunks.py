@@ -1,7 +1,8 @@
 """Cut text at white space where a tokenizer never looks across, and remember what each chunk encodes to.
 
-A chunk is kept as packed uint32 pieces: the id in the low 24 bits, flags above. One class per way of cutting; each
-says for which normalisers and pre-tokenizers its cuts change nothing, and refuses the chunks where they would.
+A chunk is kept as packed uint32 pieces: the id in the low 24 bits, flags above. One class per way of cutting;
+each says for which normalisers and pre-tokenizers its cuts change nothing, and refuses the chunks where they
+would.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,7 +30,6 @@ REFUSED = np.uint32(0xFFFFFFFF).tobytes()
 _WORD = WORD_START << ID_BITS
 _SENTENCE = SENTENCE_START << ID_BITS
 _LONGEST_KEPT = 48
-_PRINTABLE = re.compile(r"[ -~]*\Z")
 _BERT_WORDS = re.compile(r"[0-9A-Za-z]+|[!-/:-@\[-`{-~]")
 _GPT2_WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 _SPACES = " \t\n\r\x0b\x0c\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -36,8 +37,8 @@ _BEFORE_LAST_SPACE = re.compile(rf"(?=[{_SPACES}][^\s{_SPACES}])")
 _CONTEXT_FREE = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Precompiled", "Strip"}
 _KEEP_ASCII = {"NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
 _COLLAPSING = ({"Regex": " {2,}"}, {"Regex": r"\s+"})
-# Grapheme clusters reach across a cut only through marks and format characters after it and these letters before it
-# (Unicode annex 29, GB9a and GB9b); Precompiled normalisers work on clusters.
+# Grapheme clusters reach across a cut only through marks and format characters after it and these letters
+# before it (Unicode annex 29, GB9a and GB9b); Precompiled normalisers work on clusters.
 _PREPENDED = set("\u0d4e\U000111c2\U000111c3\U000113d1\U0001193f\U00011941\U00011a3a\U00011d46\U00011f02") | {
     chr(code) for code in range(0x11A84, 0x11A8A)
 }
@@ -77,7 +78,20 @@ class Chunks(dict[str, bytes]):
         raise NotImplementedError
 
     def _whole(self, text: str) -> bytes:
-        return pack(text, self._library.encode(text, add_special_tokens=False)).tobytes()
+        encoding = self._library.encode(text, add_special_tokens=False)
+        breaks = sentence_breaks(text)
+        bare = text.removeprefix(" ")
+        if bare.split() != [bare] or breaks not in ([], [len(text)]):
+            return pack(text, encoding).tobytes()
+        packed = encoding.ids  # one written word: every word start is as it seems, a break is at its end
+        last = None
+        for index, word in enumerate(encoding.word_ids):
+            if word != last:
+                packed[index] |= _WORD
+                last = word
+        if breaks and packed:
+            packed[-1] |= ENDS_SENTENCE
+        return array("I", packed).tobytes()
 
     def _of_words(self, chunk: str, words: Iterable[str]) -> bytes:
         """Join the pieces of words; a line end before the chunk and a full stop after it become flags."""
@@ -91,11 +105,12 @@ class Chunks(dict[str, bytes]):
 
     def _new_word(self, word: str) -> bytes:
         ids = [token.id for token in self._model.tokenize(word)]
-        packed = np.array(ids, np.uint32)
-        packed[:1] |= _WORD
+        if ids:
+            ids[0] |= _WORD
+        packed = array("I", ids).tobytes()
         if len(self._words) < self._max_chunks:
-            self._words[word] = packed.tobytes()
-        return packed.tobytes()
+            self._words[word] = packed
+        return packed
 
 
 class BertChunks(Chunks):
@@ -112,7 +127,7 @@ class BertChunks(Chunks):
         return None if REFUSED in joined else joined
 
     def _chunk(self, chunk: str) -> bytes:
-        if not _PRINTABLE.match(chunk.removeprefix("\n")):
+        if not _is_plain(chunk):
             return self._whole_or_refused(chunk)
         lowered = chunk.lower() if self._is_lowercase else chunk
         return self._of_words(chunk, _BERT_WORDS.findall(lowered))
@@ -125,7 +140,8 @@ class BertChunks(Chunks):
 class ByteLevelChunks(Chunks):
     """ByteLevel with the GPT-2 pattern: the last white space of a run begins a chunk, a space joins its word.
 
-    The keys are chunks as written, except that a chunk's leading space is left out; ``_starts`` has those as written.
+    The keys are chunks as written, except that a chunk's leading space is left out; ``_starts`` has those as
+    written.
     """
 
     def __init__(
@@ -164,10 +180,7 @@ class ByteLevelChunks(Chunks):
         return packed
 
     def _encode_written(self, written: str) -> bytes:
-        is_plain = (
-            self._has_plain_ascii and not written.isspace() and _PRINTABLE.match(written.removeprefix("\n"))
-        )
-        if not is_plain or written[-1] == " ":
+        if not self._has_plain_ascii or written[-1] in " \n" or not _is_plain(written):
             return self._whole(written)
         words = _GPT2_WORDS.findall(written)
         if written[0] != "\n":
@@ -258,6 +271,12 @@ def pack(text: str, encoding: tokenizers.Encoding) -> NDArray[np.uint32]:
     if breaks and (not len(words) or breaks[-1] > characters[-1]):
         packed[-1] |= np.uint32(ENDS_SENTENCE)
     return packed
+
+
+def _is_plain(chunk: str) -> bool:
+    """Tell whether a chunk is printable ASCII, but for the line end before it."""
+    bare = chunk[1:] if chunk[0] == "\n" else chunk
+    return bare.isascii() and bare.isprintable()
 
 
 def _split(text: str) -> list[str]:

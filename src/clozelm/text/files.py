@@ -52,7 +52,7 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     try:
         with path.open("rb") as raw, _decompressed(path, raw) as stream:
             yield stream
-    except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, *_zstd_errors(path)) as error:
+    except _damage(path) as error:
         raise DataError(f"{path}: damaged {path.suffix} file ({error}).") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
@@ -95,12 +95,14 @@ def _suffix(path: Path) -> str:
     return Path(name).suffix
 
 
-def _zstd_errors(path: Path) -> tuple[type[Exception], ...]:
+def _damage(path: Path) -> tuple[type[Exception], ...]:
+    """List what the decompressor of a file raises for damaged data."""
+    known = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
     if path.suffix.lower() != ".zst":
-        return ()
+        return known
     import zstandard
 
-    return (zstandard.ZstdError,)
+    return (*known, zstandard.ZstdError)
 
 
 def _decompressed(path: Path, raw: IO[bytes]) -> Any:

@@ -17,20 +17,23 @@ class FilterSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    min_characters: int = Field(1, ge=1, description="Shortest document, in characters.")
-    max_characters: int | None = Field(None, ge=1, description="Longest document, in characters.")
+    min_characters: int = Field(default=1, ge=1, description="Shortest document, in characters.")
+    max_characters: int | None = Field(default=None, ge=1, description="Longest document, in characters.")
     min_letter_share: float | None = Field(
-        None, ge=0, le=1, description="Smallest share of letters among characters that are not white space."
+        default=None,
+        ge=0,
+        le=1,
+        description="Smallest share of letters among characters that are not white space.",
     )
     max_repeated_line_share: float | None = Field(
-        None,
+        default=None,
         ge=0,
         le=1,
         description="Largest share of lines that repeat an earlier one; 0.3 is usual.",
         json_schema_extra={"source": "Rae et al. 2021, A1.1"},
     )
     max_top_bigram_share: float | None = Field(
-        None,
+        default=None,
         ge=0,
         le=1,
         description="Largest share of characters in the most frequent pair of words; 0.2 is usual.",

@@ -20,8 +20,9 @@ def normalize(
 ) -> str:
     """Bring a text into one form; unchanged text is given back as it is.
 
-    Control characters are removed except tab and line ends; a lone carriage return becomes a line end. Collapsing
-    leaves one space for a run of white space, one line end for a run with line ends, and none outside.
+    Control characters are removed except tab and line ends; a lone carriage return becomes a line end.
+    Collapsing leaves one space for a run of white space, one line end for a run with line ends, and none
+    outside.
     """
     if unicode_form != "keep" and not text.isascii() and not unicodedata.is_normalized(unicode_form, text):
         text = unicodedata.normalize(unicode_form, text)

@@ -64,10 +64,10 @@ def documents(
 ) -> Iterator[Document]:
     """Yield the documents of files, directories and globs in order, one at a time.
 
-    ``auto`` reads records from .jsonl, .csv, .tsv and .parquet, whole files from .md, and blocks between blank lines
-    from other text. Empty documents are left out; text documents are stripped of outer white space. A longer document
-    than ``max_characters`` is cut at white space where there is some. ``counts`` receives ``invalid_utf8_lines`` and
-    ``cut_documents``.
+    ``auto`` reads records from .jsonl, .csv, .tsv and .parquet, whole files from .md, and blocks between
+    blank lines from other text. Empty documents are left out; text documents are stripped of outer white
+    space. A longer document than ``max_characters`` is cut at white space where there is some. ``counts``
+    receives ``invalid_utf8_lines`` and ``cut_documents``.
     """
     reading = Reading(
         unit, field, "spans", invalid_utf8, max_characters, Counter() if counts is None else counts
@@ -116,7 +116,7 @@ def text_units(path: Path, reading: Reading, separator: str) -> Iterator[tuple[i
 
 
 def cut_position(text: str, limit: int) -> int:
-    """Find where to cut a text to at most ``limit`` characters: after white space in its second half, or at the limit."""
+    """Find where to cut a text to ``limit`` characters: after white space in its second half, if any."""
     cut = max(text.rfind(" ", limit // 2, limit), text.rfind("\n", limit // 2, limit)) + 1
     return cut or limit
 
@@ -164,7 +164,7 @@ def _clipped(spans: Spans, start: int, stop: int) -> Spans:
 
 
 def _decoded(path: Path, reading: Reading) -> Iterator[str]:
-    """Yield text in pieces of about a mebibyte, cut after a line end or, in a long line, between characters."""
+    """Yield text in pieces of about a mebibyte, cut after a line end or, if need be, between characters."""
     with open_bytes(path) as stream:
         carry, line, is_first = b"", 1, True
         while block := stream.read(_READ_BYTES):
@@ -204,8 +204,8 @@ def _decode_lines(raw: bytes, path: Path, line: int, reading: Reading) -> str:
         except UnicodeDecodeError as error:
             if reading.invalid_utf8 == "refuse":
                 raise DataError(
-                    f"{path}:{number}: invalid UTF-8 (byte 0x{each[error.start]:02x} at column {error.start + 1}): "
-                    "convert the file, or pass --invalid-utf8 replace."
+                    f"{path}:{number}: invalid UTF-8, byte 0x{each[error.start]:02x} at {error.start + 1} in "
+                    "the line: convert the file, or pass --invalid-utf8 replace."
                 ) from None
             reading.counts["invalid_utf8_lines"] += 1
             decoded.append(each.decode("utf-8", "replace"))

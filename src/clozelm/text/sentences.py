@@ -1,8 +1,9 @@
 """Where sentences start, by a rule simple enough to be the same for every language and tokenizer.
 
-A sentence ends at one of ``. ! ? …`` (and any closing quotes or brackets after it) before white space, at one of
-``。 ！ ？ ｡`` anywhere, and at every line end. The next word begins a sentence, and so does the first token of a
-document. Abbreviations ("Dr. Smith") are cut too: masking and pairing use the rule as a hint, never as truth.
+A sentence ends at one of ``. ! ? …`` (and any closing quotes or brackets after it) before white space, at one
+of ``。 ！ ？ ｡`` anywhere, and at every line end. The next word begins a sentence, and so does the
+first token of a document. Abbreviations ("Dr. Smith") are cut too: masking and pairing use the rule as a hint, never as
+truth.
 """
 
 from __future__ import annotations

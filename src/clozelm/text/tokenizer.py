@@ -45,8 +45,9 @@ class Encoded(NamedTuple):
 class Tokenizer:
     """A tokenizer with the ids of its special tokens and the word starts of its pieces.
 
-    A word is what the tokenizer's own pre-tokenizer cuts out: for BERT a run of letters, a punctuation mark or a
-    Chinese character; for byte-level BPE a pre-token of the GPT-2 pattern; for Unigram what stands between spaces.
+    A word is what the tokenizer's own pre-tokenizer cuts out: for BERT a run of letters, a punctuation mark
+    or a Chinese character; for byte-level BPE a pre-token of the GPT-2 pattern; for Unigram what stands
+    between spaces.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, config: dict[str, Any] | None = None) -> None:
@@ -157,7 +158,7 @@ class Tokenizer:
         if missing:
             names = ", ".join(f"{role} ({' or '.join(_ROLES[role])})" for role in missing)
             raise ModelError(
-                f"the tokenizer has no special token for {names}; a masked language model needs pad, cls, sep and mask."
+                f"the tokenizer has no special token for {names}; masked language models need them."
             )
         added = {token["id"] for token in self._definition["added_tokens"] if token["special"]}
         special = frozenset(added | {i for i in ids.values() if i is not None})
@@ -193,7 +194,7 @@ def encoded(text: str, encoding: tokenizers.Encoding) -> Encoded:
 
 
 def _without_space(text: str, offsets: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Move the edges of each piece inwards over white space; a piece of nothing else becomes empty at its end."""
+    """Move the edges of each piece inwards over white space; a piece of nothing else becomes empty."""
     is_space = np.zeros(len(text) + 1, np.bool_)
     is_space[[i for i, character in enumerate(text) if character.isspace()]] = True
     starts, ends = offsets[:, 0].copy(), offsets[:, 1].copy()

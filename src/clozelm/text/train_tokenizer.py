@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from clozelm.errors import DataError, SettingsError
 from clozelm.rng import generator
+from clozelm.text.readers import Document
 from clozelm.text.tokenizer import Tokenizer
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
@@ -24,8 +25,8 @@ _REPORT_BYTES = 1_000_000
 class TokenizerReport:
     """What a tokenizer was trained on and how it fares on a part of that.
 
-    ``fertility`` is tokens per white-space word, ``unknown_rate`` the share of unknown tokens, ``coverage`` the
-    share of characters that are in no unknown token.
+    ``fertility`` is tokens per white-space word, ``unknown_rate`` the share of unknown tokens, ``coverage``
+    the share of characters that are in no unknown token.
     """
 
     kind: str
@@ -39,7 +40,7 @@ class TokenizerReport:
 
 
 def train(
-    documents: Iterable[str],
+    documents: Iterable[str | Document],
     *,
     kind: Kind = "wordpiece",
     vocab_size: int = 30_522,
@@ -50,9 +51,10 @@ def train(
 ) -> tuple[Tokenizer, TokenizerReport]:
     """Train a tokenizer of exactly ``vocab_size`` pieces, special tokens included.
 
-    ``documents`` are texts or have a ``text``. At most about ``sample_bytes`` of UTF-8 are held: documents are kept
-    at random, evenly over the corpus, whatever its length. A corpus that cannot fill the vocabulary is refused with the number of pieces it
-    gives. ``is_lowercase`` concerns WordPiece and Unigram; byte-level BPE keeps case, as RoBERTa does.
+    ``documents`` are texts or have a ``text``. At most about ``sample_bytes`` of UTF-8 are held: documents
+    are kept at random, evenly over the corpus, whatever its length. A corpus that cannot fill the vocabulary
+    is refused with the number of pieces it gives. ``is_lowercase`` concerns WordPiece and Unigram; byte-level
+    BPE keeps case, as RoBERTa does.
     """
     if kind not in _BUILDERS:
         raise SettingsError(f"kind={kind} must be one of {', '.join(_BUILDERS)}.")
@@ -61,6 +63,7 @@ def train(
         raise DataError("The corpus has no text to train a tokenizer on.")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     backend, config = _BUILDERS[kind](sample, vocab_size, is_lowercase)
+    backend = _as_read_back(backend)
     filled = backend.get_vocab_size(with_added_tokens=True)
     if filled < vocab_size:
         raise SettingsError(
@@ -71,11 +74,19 @@ def train(
     return tokenizer, _report(tokenizer, kind, vocab_size, sample)
 
 
-def _sample(documents: Iterable[Any], sample_bytes: int, seed: int) -> list[str]:
+def _as_read_back(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Read the tokenizer as it will be saved: JSON changes the last digit of some Unigram scores, once."""
+    written = backend.to_str()
+    again = tokenizers.Tokenizer.from_str(written)
+    return again if again.to_str() == written else _as_read_back(again)
+
+
+def _sample(documents: Iterable[str | Document], sample_bytes: int, seed: int) -> list[str]:
     """Keep documents at random in one pass, thinning to half whenever the limit is passed.
 
-    Each document draws one uniform number; those below a threshold stay, and the threshold is halved when they
-    outgrow the limit, so the sample is an even one and depends on the corpus, the limit and the seed only.
+    Each document draws one uniform number; those below a threshold stay, and the threshold is halved when
+    they outgrow the limit, so the sample is an even one and depends on the corpus, the limit and the seed
+    only.
     """
     rng = generator(seed, "tokenizer sample")
     kept: list[tuple[float, str]] = []
@@ -129,7 +140,7 @@ def _bpe(sample: list[str], vocab_size: int, _: bool) -> tuple[tokenizers.Tokeni
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=special,  # type: ignore[arg-type]
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
         min_frequency=2,
@@ -152,7 +163,7 @@ def _unigram(
     if is_lowercase:
         steps.append(normalizers.Lowercase())
     steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
-    backend.normalizer = normalizers.Sequence(steps)  # type: ignore[assignment]
+    backend.normalizer = normalizers.Sequence(steps)
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     backend.decoder = decoders.Metaspace(prepend_scheme="always")
     trainer = trainers.UnigramTrainer(

@@ -1,7 +1,7 @@
 """Encode documents by looking their words up: each white-space chunk is encoded once and kept.
 
-The ids are exactly those of the library: see ``chunks`` for where text may be cut. Every other tokenizer, and every
-text that the cuts do not serve, goes to the library.
+The ids are exactly those of the library: see ``chunks`` for where text may be cut. Every other tokenizer, and
+every text that the cuts do not serve, goes to the library.
 """
 
 from __future__ import annotations

@@ -1,0 +1,49 @@
+"""The model a user holds."""
+
+from pathlib import Path
+
+import pytest
+
+from clozelm.errors import ModelError
+from clozelm.families import FAMILIES
+from clozelm.flows.model import Model, load
+from clozelm.infer.fill_mask import Candidate
+from tests import tiny_models
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(tiny_models.tiny_model("modernbert"), tiny_models.wordpiece(), FAMILIES["modernbert"])
+
+
+def test_fill_one_or_several(model: Model) -> None:
+    (mask,) = model.fill("the cat [MASK]", top=3)
+    assert [type(candidate) for candidate in mask] == [Candidate] * 3
+    assert mask[0].probability >= mask[1].probability >= mask[2].probability
+    several = model.fill(["the cat [MASK]", "[MASK] [MASK]"], top=3)
+    assert [len(masks) for masks in several] == [1, 2]
+    assert [c.id for c in several[0][0]] == [c.id for c in mask]
+
+
+def test_a_long_text_warns(model: Model) -> None:
+    with pytest.warns(UserWarning, match="each mask was filled from the pieces around it"):
+        model.fill("the " * 100 + "[MASK]")
+
+
+def test_save_and_load(model: Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "a", card={"data": "none"})
+    again = load(tmp_path / "a")
+    assert again.family is model.family
+    assert again.fill("a [MASK]") == model.fill("a [MASK]")
+    assert again.encoder is again.masked_lm.encoder
+
+
+def test_a_run_directory_holds_its_model(model: Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "run" / "model")
+    assert load(str(tmp_path / "run")).fill("a [MASK]") == model.fill("a [MASK]")
+
+
+def test_an_unknown_device(model: Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "a")
+    with pytest.raises(ModelError, match="cannot be moved to device 'abacus'"):
+        load(tmp_path / "a", device="abacus")

@@ -1,0 +1,158 @@
+"""Documents from every format, and a clear line for every kind of bad file."""
+
+import gzip
+import json
+import lzma
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from clozelm.errors import DataError
+from clozelm.text.readers import Document, documents, held_out_from
+
+BLOCKS = "Title\n\nFirst line.\nSecond line.\n  \n\n\nLast – ünï.\n"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_units_and_line_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", BLOCKS)
+    blocks = [("Title", 1), ("First line.\nSecond line.", 3), ("Last – ünï.", 8)]
+    assert list(documents([path])) == [Document(text, f"{path}:{line}") for text, line in blocks]
+    lines = [(d.text, int(d.source.rpartition(":")[2])) for d in documents([path], unit="line")]
+    assert lines == [("Title", 1), ("First line.", 3), ("Second line.", 4), ("Last – ünï.", 8)]
+    assert [d.text for d in documents([path], unit="file")] == [BLOCKS.strip()]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"),
+    [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress), ("", bytes)],
+)
+def test_compression_bom_and_carriage_returns(tmp_path: Path, suffix: str, pack: object) -> None:
+    raw = ("\ufeff" + BLOCKS).replace("\n", "\r\n").encode()
+    path = write(tmp_path / f"a.txt{suffix}", pack(raw))  # type: ignore[operator]
+    assert [d.text for d in documents([path])] == ["Title", "First line.\nSecond line.", "Last – ünï."]
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress)])
+def test_damaged_compression_is_refused(tmp_path: Path, suffix: str, pack: object) -> None:
+    whole = pack(BLOCKS.encode() * 50)  # type: ignore[operator]
+    path = write(tmp_path / f"a.txt{suffix}", b"\x00\x01\x02 not compressed" + whole)
+    with pytest.raises(DataError, match=r"a\.txt"):
+        list(documents([path]))
+    if suffix != ".zst":
+        with pytest.raises(DataError, match=f"damaged {suffix} file"):
+            list(documents([write(tmp_path / f"b.txt{suffix}", whole[:-12])]))
+
+
+def test_record_formats_agree(tmp_path: Path) -> None:
+    rows = [{"title": "A", "text": 'one, "two"\nthree'}, {"title": "B", "text": "vier"}]
+    write(tmp_path / "r.jsonl", "\n".join(map(json.dumps, rows)) + "\n\n")
+    write(tmp_path / "r.csv", 'title,text\nA,"one, ""two""\nthree"\nB,vier\n')
+    write(tmp_path / "r.tsv", 'title\ttext\nA\t"one, ""two""\nthree"\nB\tvier\n')
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
+    for name in ("r.jsonl", "r.csv", "r.tsv", "r.parquet"):
+        found = [d.text for d in documents([tmp_path / name], field="title,text")]
+        assert found == ['A\none, "two"\nthree', "B\nvier"], name
+    assert [d.source[-2:] for d in documents([tmp_path / "r.csv"])] == [":2", ":4"]
+
+
+def test_directories_globs_and_order(tmp_path: Path) -> None:
+    for name in ("b/two.txt", "a/one.md", "c.csv.txt", "d.bin", ".hidden/three.txt"):
+        write(tmp_path / name, name)
+    assert [d.text for d in documents([tmp_path])] == ["a/one.md", "b/two.txt", "c.csv.txt"]
+    assert [d.text for d in documents([tmp_path / "*" / "*.txt", tmp_path / "b/two.txt"])] == ["b/two.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.txt", b"", "the file is empty"),
+        ("image.txt", b"\x89PNG\r\n\x00\x00", "binary file"),
+        ("utf16.txt", "hi".encode("utf-16"), "UTF-16"),
+        ("bad.jsonl", b'{"text": "a"}\n{"text": \n', r"bad\.jsonl:2: not a JSON record"),
+        ("list.jsonl", b"[1]\n", r"list\.jsonl:1: a JSON record must be an object, not list"),
+        ("field.jsonl", b'{"body": "a", "id": 1}\n', r"field\.jsonl:1: no field 'text'; the record has body, id"),
+        ("field.csv", b"body,id\nx,1\n", r"field\.csv:2: no field 'text'; the record has body, id"),
+        ("nested.jsonl", b'{"text": {"a": 1}}\n', r"nested\.jsonl:1: field 'text' is a dict, not text"),
+        ("span.jsonl", b'{"text": "abc", "spans": [[1, 9]]}\n', r"span\.jsonl:1: span \[1, 9\] lies outside"),
+        ("span.jsonl", b'{"text": "abc", "spans": 3}\n', r"span\.jsonl:1: 'spans' must be a list"),
+        ("bad.parquet", b"PAR1 not really", "cannot be read as Parquet"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        list(documents([write(tmp_path / name, content)]))
+
+
+def test_missing_and_wrong_unit(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        documents([tmp_path / "missing.txt"])
+    with pytest.raises(DataError, match=r"no \.txt"):
+        documents([tmp_path])
+    with pytest.raises(DataError, match="No corpus"):
+        documents([])
+    with pytest.raises(DataError, match="plain text has no records"):
+        list(documents([write(tmp_path / "a.txt", "x")], unit="record"))
+    with pytest.raises(DataError, match="holds records"):
+        list(documents([write(tmp_path / "a.jsonl", "{}")], unit="line"))
+
+
+def test_invalid_utf8_is_counted_or_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", b"good\nbad \xff here\nugly \xc3\n\xe4\xbd\xa0")
+    counts: Counter[str] = Counter()
+    found = [d.text for d in documents([path], unit="line", counts=counts)]
+    assert found == ["good", "bad \ufffd here", "ugly \ufffd", "你"]
+    assert counts == {"invalid_utf8_lines": 2}
+    with pytest.raises(DataError, match=r"a\.txt:2: invalid UTF-8, byte 0xff"):
+        list(documents([path], invalid_utf8="refuse"))
+
+
+def test_lone_surrogates_in_json_are_replaced(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"text": "a\\ud800b"}\n')
+    assert [d.text for d in documents([path])] == ["a\ufffdb"]
+
+
+def test_long_documents_are_cut_at_white_space(tmp_path: Path) -> None:
+    text = "wörd " * 5000
+    counts: Counter[str] = Counter()
+    cut = [d.text for d in documents([write(tmp_path / "a.txt", text)], max_characters=1000, counts=counts)]
+    assert all(len(each) <= 1000 for each in cut)
+    assert " ".join(cut) == text.strip()
+    assert counts["cut_documents"] == len(cut) - 1
+
+
+def test_spans_follow_a_cut(tmp_path: Path) -> None:
+    text = "aaaa " * 300
+    record = json.dumps({"text": text, "spans": [[0, 4], [995, 1004], [1490, 1494]]})
+    cut = list(documents([write(tmp_path / "a.jsonl", record)], max_characters=1000))
+    marked = [[d.text[a:b] for a, b in d.annotated] for d in cut]
+    assert marked == [["aaaa", "aaaa"], ["aaaa", "aaaa"]]
+
+
+def test_a_huge_single_line_does_not_fill_memory(tmp_path: Path) -> None:
+    path = tmp_path / "huge.txt"
+    with path.open("wb") as file:
+        for _ in range(30):
+            file.write("日本語のテキスト".encode() * 43_000)
+    tracemalloc.start()
+    longest = max(len(d.text) for d in documents([path], max_characters=100_000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert longest <= 100_000
+    assert peak < 12e6 < path.stat().st_size
+
+
+def test_held_out_from() -> None:
+    assert held_out_from(6017, 0.05) == 5716
+    assert held_out_from(10, 0.0) == 10
+    assert held_out_from(10, 0.001) == 9
