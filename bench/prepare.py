@@ -2,8 +2,8 @@
 
     python bench/prepare.py --megabytes 100 --data ../shared/data/pretrain/enwiki
 
-Both start from one plain text file with a blank line between articles and end with tokens on disk; each runs in a
-process of its own, cold, and its memory is that of the whole process tree (proportional set size where Linux gives it).
+Both start from one plain text file with a blank line between articles and end with tokens on disk; each runs
+in a process of its own, cold. Its memory is that of the whole process tree (proportional set size).
 """
 
 import argparse
@@ -19,6 +19,7 @@ from itertools import chain
 from pathlib import Path
 
 BLOCK = 512
+Measure = Callable[[], tuple[int, int]]  # tokens, bytes on disk; asked for when the clock has stopped
 
 
 def main() -> None:
@@ -32,14 +33,15 @@ def main() -> None:
     print(f"{'':10} {'tokens':>12} {'seconds':>8} {'tokens/s':>10} {'peak MB':>8} {'bytes/token':>11}")
     for row in rows:
         print(
-            f"{row['peer']:10} {row['tokens']:12,} {row['seconds']:8.2f} {row['tokens'] / row['seconds']:10,.0f} "
-            f"{row['peak_bytes'] / 1e6:8.0f} {row['disk_bytes'] / row['tokens']:11.2f}"
+            f"{row['peer']:10} {row['tokens']:12,} {row['seconds']:8.2f} "
+            f"{row['tokens'] / row['seconds']:10,.0f} {row['peak_bytes'] / 1e6:8.0f} "
+            f"{row['disk_bytes'] / row['tokens']:11.2f}"
         )
     ours, theirs = (row["tokens"] / row["seconds"] for row in rows)
     print(f"ratio {ours / theirs:.2f} (clozelm / datasets, tokens per second)")
 
 
-def run_clozelm(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Callable[[], tuple[int, int]]:
+def run_clozelm(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Measure:
     from clozelm.data.prepare import prepare
     from clozelm.text.tokenizer import Tokenizer
 
@@ -48,7 +50,7 @@ def run_clozelm(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Calla
     return lambda: (manifest["num_tokens"], sum(file.stat().st_size for file in files))
 
 
-def run_datasets(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Callable[[], tuple[int, int]]:
+def run_datasets(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Measure:
     """The usual recipe (transformers' run_mlm.py): tokenise batches, join them, cut into blocks."""
     os.environ["HF_DATASETS_CACHE"] = str(out / "cache")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -92,7 +94,7 @@ def _grouped(batch: dict) -> dict:
 
 
 def _measure(peer: str, corpus: Path, tokenizer: Path, work: Path, workers: int) -> dict:
-    """Run one peer in a fresh process, watching its memory; its time is that of the work, imports left out."""
+    """Run one peer in a fresh process, watching its memory; its time is without imports."""
     import psutil
 
     out = work / peer
@@ -124,7 +126,7 @@ def _memory(root) -> int:
 def _run_peer(peer: str, paths: list[str], workers: int) -> None:
     corpus, tokenizer, out = map(Path, paths)
     if peer == "clozelm":
-        import clozelm.data.prepare  # imports are not what is measured
+        import clozelm.data.prepare  # noqa: F401 - imports are not what is measured
     else:
         import datasets  # noqa: F401
         import transformers  # noqa: F401
@@ -152,17 +154,13 @@ def _tokenizer(corpus: Path, path: Path, vocab_size: int) -> Path:
     from clozelm.text.readers import documents
     from clozelm.text.train_tokenizer import train
 
-    tokenizer, _ = train(
-        documents([corpus]), kind="wordpiece", vocab_size=vocab_size, sample_bytes=20_000_000
-    )
+    tokenizer, _ = train(documents([corpus]), kind="wordpiece", vocab_size=vocab_size, sample_bytes=20_000_000)
     tokenizer.save(path)
     return path
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=100)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/pretrain/enwiki"))
     parser.add_argument("--vocab-size", type=int, default=16_000)

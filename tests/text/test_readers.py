@@ -43,7 +43,9 @@ def test_compression_bom_and_carriage_returns(tmp_path: Path, suffix: str, pack:
     assert [d.text for d in documents([path])] == ["Title", "First line.\nSecond line.", "Last – ünï."]
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress)])
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress)]
+)
 def test_damaged_compression_is_refused(tmp_path: Path, suffix: str, pack: object) -> None:
     whole = pack(BLOCKS.encode() * 50)  # type: ignore[operator]
     path = write(tmp_path / f"a.txt{suffix}", b"\x00\x01\x02 not compressed" + whole)
@@ -81,7 +83,11 @@ def test_directories_globs_and_order(tmp_path: Path) -> None:
         ("utf16.txt", "hi".encode("utf-16"), "UTF-16"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', r"bad\.jsonl:2: not a JSON record"),
         ("list.jsonl", b"[1]\n", r"list\.jsonl:1: a JSON record must be an object, not list"),
-        ("field.jsonl", b'{"body": "a", "id": 1}\n', r"field\.jsonl:1: no field 'text'; the record has body, id"),
+        (
+            "field.jsonl",
+            b'{"body": "a", "id": 1}\n',
+            r"field\.jsonl:1: no field 'text'; the record has body, id",
+        ),
         ("field.csv", b"body,id\nx,1\n", r"field\.csv:2: no field 'text'; the record has body, id"),
         ("nested.jsonl", b'{"text": {"a": 1}}\n', r"nested\.jsonl:1: field 'text' is a dict, not text"),
         ("span.jsonl", b'{"text": "abc", "spans": [[1, 9]]}\n', r"span\.jsonl:1: span \[1, 9\] lies outside"),

@@ -1,4 +1,4 @@
-"""Tokenizers from real directories: ids, words, offsets, special tokens, and what transformers makes of ours."""
+"""Tokenizers from real directories: ids, words, offsets, special tokens; ours open in transformers."""
 
 from pathlib import Path
 
@@ -48,7 +48,13 @@ def test_words_of_real_tokenizers(shared: Path, name: str, text: str, expected: 
 def test_special_ids(shared: Path, name: str, pad: int, cls: int, sep: int, mask: int, unk: int) -> None:
     tokenizer = Tokenizer.load(shared / "checkpoints" / name)
     found = tokenizer.vocabulary
-    assert (found.pad_id, found.cls_id, found.sep_id, found.mask_id, found.unk_id) == (pad, cls, sep, mask, unk)
+    assert (found.pad_id, found.cls_id, found.sep_id, found.mask_id, found.unk_id) == (
+        pad,
+        cls,
+        sep,
+        mask,
+        unk,
+    )
     assert {pad, cls, sep, mask, unk} <= found.special_ids
     assert found.size == tokenizer.vocab_size
 
@@ -89,14 +95,18 @@ def test_piece_text_is_readable(shared: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_saved_directory_opens_in_transformers(tmp_path: Path, kind: str) -> None:
-    tokenizer, report = train(TEXTS, kind=kind, vocab_size=270 if kind == "bpe" else 40, model_max_length=128)
+    tokenizer, report = train(TEXTS, kind=kind, vocab_size={"bpe": 270}.get(kind, 32), model_max_length=128)
     tokenizer.save(tmp_path / "t")
     assert report.vocab_size == tokenizer.vocab_size == report.asked_vocab_size
     peer = AutoTokenizer.from_pretrained(tmp_path / "t")
     vocabulary = tokenizer.vocabulary
     assert (peer.pad_token_id, peer.cls_token_id) == (vocabulary.pad_id, vocabulary.cls_id)
     assert (peer.sep_token_id, peer.mask_token_id) == (vocabulary.sep_id, vocabulary.mask_id)
-    assert (peer.unk_token_id, peer.model_max_length, len(peer)) == (vocabulary.unk_id, 128, tokenizer.vocab_size)
+    assert (peer.unk_token_id, peer.model_max_length, len(peer)) == (
+        vocabulary.unk_id,
+        128,
+        tokenizer.vocab_size,
+    )
     for text in ["The cat sat, CAFÉ!", f"the {peer.mask_token} sat", "", "don't 你好"]:
         expected = [vocabulary.cls_id, *tokenizer.encode(text).ids.tolist(), vocabulary.sep_id]
         assert peer(text)["input_ids"] == expected, text

@@ -10,7 +10,9 @@ TEXTS = ["the cat sat on the mat", "a dog ran in the fog"] * 5
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_a_vocabulary_the_corpus_cannot_fill_is_refused(kind: str) -> None:
-    with pytest.raises(SettingsError, match=r"vocab_size=5000 is more than the corpus can fill: it gives \d+ pieces") as said:
+    with pytest.raises(
+        SettingsError, match=r"vocab_size=5000 is more than the corpus can fill: it gives \d+ pieces"
+    ) as said:
         train(TEXTS, kind=kind, vocab_size=5000)
     fits = int(str(said.value).split("--vocab-size ")[1].split()[0])
     assert train(TEXTS, kind=kind, vocab_size=fits)[1].vocab_size == fits
@@ -23,10 +25,12 @@ def test_no_text_and_unknown_kind_are_refused() -> None:
         train(TEXTS, kind="word")  # type: ignore[arg-type]
 
 
-def test_training_is_a_function_of_its_input() -> None:
-    first, second = (train(TEXTS, kind="wordpiece", vocab_size=40)[0] for _ in range(2))
-    assert first.fingerprint == second.fingerprint
-    assert first.fingerprint != train(TEXTS, kind="wordpiece", vocab_size=39)[0].fingerprint
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+def test_training_is_a_function_of_its_input(kind: str) -> None:
+    size = {"bpe": 275, "unigram": 25}.get(kind, 40)
+    first, second, third = (train(TEXTS, kind=kind, vocab_size=size)[0] for _ in range(3))
+    assert first.fingerprint == second.fingerprint == third.fingerprint
+    assert first.fingerprint != train(TEXTS, kind=kind, vocab_size=size - 1)[0].fingerprint
 
 
 def test_sample_is_bounded_even_and_seeded() -> None:

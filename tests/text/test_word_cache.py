@@ -24,8 +24,34 @@ REAL = [
     "rxnfp-bert-mlm",
     "sapiens-roberta-mlm-vh",
 ]
-WORDS = ["The", "cat", "sat.", "don't", "3.14", "(foo)", "“Hi!”", "naïve", "你好。世界", "東京", "한국어", "😀", "e\u0301"]
-WORDS += ["[MASK]", "<mask>", "[SEP]", "word,", "end.”", "x\u200by", "\u00a8b", "\u0301c", "ß", "``q''", "|||IP_ADDRESS|||"]
+WORDS = [
+    "The",
+    "cat",
+    "sat.",
+    "don't",
+    "3.14",
+    "(foo)",
+    "“Hi!”",
+    "naïve",
+    "你好。世界",
+    "東京",
+    "한국어",
+    "😀",
+    "e\u0301",
+]
+WORDS += [
+    "[MASK]",
+    "<mask>",
+    "[SEP]",
+    "word,",
+    "end.”",
+    "x\u200by",
+    "\u00a8b",
+    "\u0301c",
+    "ß",
+    "``q''",
+    "|||IP_ADDRESS|||",
+]
 GAPS = [" ", " ", " ", " ", "\n", "  ", "\n\n", "\t", " \n", "\n ", "\u00a0", " \u00a0", "\r\n", "\u3000", ""]
 TEXTS = st.one_of(
     st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(GAPS)), max_size=12).map(
@@ -46,8 +72,12 @@ def encoder_of(path: Path) -> tuple[BatchEncoder, tokenizers.Tokenizer]:
 
 @cache
 def trained(kind: str) -> tuple[BatchEncoder, tokenizers.Tokenizer]:
-    texts = ["the cat sat on the mat and the dog sat on the log", "naïve cafés, don't they? 你好 世界", "A. B! C?"] * 3
-    tokenizer, _ = train(texts, kind=kind, vocab_size=300 if kind == "bpe" else 45)
+    texts = [
+        "the cat sat on the mat and the dog sat on the log",
+        "naïve cafés, don't they? 你好 世界",
+        "A. B! C?",
+    ] * 3
+    tokenizer, _ = train(texts, kind=kind, vocab_size={"bpe": 290, "unigram": 36}.get(kind, 45))
     library = tokenizers.Tokenizer.from_str(tokenizer.backend.to_str())
     library.encode_special_tokens = True
     return BatchEncoder(tokenizer), library

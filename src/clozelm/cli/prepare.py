@@ -1,5 +1,6 @@
 """`cloze prepare`: turn a corpus into a token store."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,7 @@ def prepare(
     field: Annotated[
         str | None, typer.Option(help="Text field of records; several, as in title,text, are joined.")
     ] = None,
-    invalid_utf8: Annotated[
-        str | None, typer.Option(help="replace or refuse bytes that are not UTF-8.")
-    ] = None,
+    invalid_utf8: Annotated[str | None, typer.Option(help="replace or refuse bytes that are not UTF-8.")] = None,
     hold_out: Annotated[
         float | None, typer.Option(help="Share of the documents, from the end, kept apart.")
     ] = None,
@@ -31,7 +30,6 @@ def prepare(
 ) -> None:
     """Read, normalise, filter and encode a corpus into a token store."""
     import sys
-    import time
 
     from clozelm.data.prepare import PrepareSettings
     from clozelm.data.prepare import prepare as run
@@ -50,23 +48,25 @@ def prepare(
         {name: value for name, value in given.items() if value is not None},
         _overrides(filters, set_),
     )
-    started = time.perf_counter()
-
-    def show(num_documents: int, num_tokens: int) -> None:
-        speed = num_tokens / (time.perf_counter() - started)
-        typer.echo(
-            f"\r{num_documents:,} documents, {num_tokens:,} tokens, {speed:,.0f} tokens/s ",
-            nl=False,
-            err=True,
-        )
-
-    progress = show if sys.stderr.isatty() else None
-    manifest = run(
-        corpus, Tokenizer.load(tokenizer), out, settings, workers=workers, replace=force, progress=progress
-    )
-    if progress:
+    show = _progress() if sys.stderr.isatty() else None
+    manifest = run(corpus, Tokenizer.load(tokenizer), out, settings, workers=workers, replace=force, progress=show)
+    if show:
         typer.echo("", err=True)
     typer.echo(_summary(out, manifest))
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Make a line on standard error that follows the documents and tokens so far."""
+    from time import perf_counter
+
+    started = perf_counter()
+
+    def show(num_documents: int, num_tokens: int) -> None:
+        speed = num_tokens / (perf_counter() - started)
+        line = f"\r{num_documents:,} documents, {num_tokens:,} tokens, {speed:,.0f} tokens/s "
+        typer.echo(line, nl=False, err=True)
+
+    return show
 
 
 def _overrides(filters: list[str] | None, others: list[str] | None) -> list[str]:
@@ -83,9 +83,7 @@ def _summary(out: Path, manifest: dict[str, Any]) -> str:
     ]
     for title in ("dropped", "repaired"):
         if manifest[title]:
-            lines.append(
-                f"{title}: " + ", ".join(f"{name} {count:,}" for name, count in manifest[title].items())
-            )
+            lines.append(f"{title}: " + ", ".join(f"{name} {count:,}" for name, count in manifest[title].items()))
     if "held_out" in manifest:
         held = manifest["held_out"]
         lines.append(

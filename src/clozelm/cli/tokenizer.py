@@ -33,12 +33,8 @@ def train(
     field: Annotated[
         str, typer.Option(help="Text field of records; several, as in title,text, are joined.")
     ] = "text",
-    invalid_utf8: Annotated[
-        str, typer.Option(help="replace or refuse bytes that are not UTF-8.")
-    ] = "replace",
-    hold_out: Annotated[
-        float, typer.Option(help="Share of the documents, from the end, not to learn from.")
-    ] = 0.0,
+    invalid_utf8: Annotated[str, typer.Option(help="replace or refuse bytes that are not UTF-8.")] = "replace",
+    hold_out: Annotated[float, typer.Option(help="Share of the documents, from the end, not to learn from.")] = 0.0,
     sample_megabytes: Annotated[
         float | None, typer.Option(help="Text to hold at most; longer corpora are sampled.")
     ] = None,

@@ -49,18 +49,14 @@ class PrepareSettings(BaseModel):
     spans_field: str = Field(
         default="spans", description="Field of jsonl records with annotated [start, end] characters."
     )
-    invalid_utf8: InvalidUtf8 = Field(
-        default="replace", description="What to do about bytes that are not UTF-8."
-    )
+    invalid_utf8: InvalidUtf8 = Field(default="replace", description="What to do about bytes that are not UTF-8.")
     max_document_characters: int = Field(
         default=MAX_CHARACTERS,
         ge=1000,
         description="Longer documents are cut here, at white space where there is some.",
     )
     unicode_form: UnicodeForm = Field(default="NFC", description="Unicode normalisation form.")
-    keep_control: bool = Field(
-        default=False, description="Keep control characters other than tabs and line ends."
-    )
+    keep_control: bool = Field(default=False, description="Keep control characters other than tabs and line ends.")
     collapse_spaces: bool = Field(
         default=False, description="Make every run of white space one space or one line end."
     )
@@ -173,9 +169,7 @@ class BatchPreparer:
             if reason:
                 dropped[reason] += 1
             else:
-                spans = (
-                    moved_spans(document.text, document.annotated, **self._form) if document.annotated else ()
-                )
+                spans = moved_spans(document.text, document.annotated, **self._form) if document.annotated else ()
                 kept.append(Document(text, document.source, spans))
         return self._encoded(is_held_out, kept, dropped)
 
@@ -204,17 +198,16 @@ class BatchPreparer:
         """Mark the tokens that share a character with an annotated span."""
         offsets = self._encode.offsets(document.text)
         marked = np.zeros(len(offsets), np.bool_)
+        is_written = offsets[:, 1] > offsets[:, 0]
         for start, stop in document.annotated:
-            marked |= (offsets[:, 0] < stop) & (offsets[:, 1] > start)
+            marked |= is_written & (offsets[:, 0] < stop) & (offsets[:, 1] > start)
         return marked.astype(np.uint8) * np.uint8(ANNOTATED)
 
 
 class _Output:
     """The store being written and, if asked for, the held-out one inside it."""
 
-    def __init__(
-        self, out: str | Path, tokenizer: Tokenizer, settings: PrepareSettings, *, replace: bool
-    ) -> None:
+    def __init__(self, out: str | Path, tokenizer: Tokenizer, settings: PrepareSettings, *, replace: bool) -> None:
         self._tokenizer = tokenizer
         self._identity = {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
         self._main = StoreWriter(out, replace=replace, **self._identity)  # type: ignore[arg-type]
@@ -254,9 +247,7 @@ class _Output:
                 raise DataError(f"No tokens: {read} documents were read and none was left ({why}).")
             self._tokenizer.write(writer.building / TOKENIZER)
             manifest = writer.close(origin | totals.record())
-            origin = origin | {
-                HELD_OUT: {key: manifest[key] for key in ("num_tokens", "num_documents", "text")}
-            }
+            origin = origin | {HELD_OUT: {key: manifest[key] for key in ("num_tokens", "num_documents", "text")}}
         return manifest
 
     def _without_duplicates(self, batch: PreparedBatch, totals: Totals) -> PreparedBatch:

@@ -152,9 +152,7 @@ class StoreWriter:
     def add_many(self, ids: NDArray[Any], flags: NDArray[np.uint8], lengths: NDArray[Any]) -> None:
         """Append documents laid end to end; each lies whole in one shard."""
         if not len(ids) == len(flags) == int(lengths.sum()):
-            raise ValueError(
-                f"{len(ids)} ids, {len(flags)} flags, {int(lengths.sum())} tokens in the documents"
-            )
+            raise ValueError(f"{len(ids)} ids, {len(flags)} flags, {int(lengths.sum())} tokens in the documents")
         self._counts += np.bincount(ids, minlength=len(self._counts))
         self._lengths.append(lengths.astype(np.uint32))
         self.num_documents += len(lengths)
@@ -209,9 +207,7 @@ class StoreWriter:
         """Give the writer itself."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
         """Remove an unfinished store."""
         self.abort()
 
@@ -249,13 +245,9 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read and check the manifest of a store."""
     path = Path(path)
     if not path.is_dir():
-        raise DataError(
-            f"{path} does not exist or is not a directory: make a token store with `cloze prepare`."
-        )
+        raise DataError(f"{path} does not exist or is not a directory: make a token store with `cloze prepare`.")
     if not is_store(path):
-        raise DataError(
-            f"{path} is not a token store (no readable {MANIFEST}): make one with `cloze prepare`."
-        )
+        raise DataError(f"{path} is not a token store (no readable {MANIFEST}): make one with `cloze prepare`.")
     manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     if manifest["format"] != FORMAT:
         raise DataError(f"{path} has token store format {manifest['format']}; this version reads {FORMAT}.")

@@ -17,7 +17,7 @@ from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from clozelm.train.evaluate import Evaluation
+    from clozelm.train.evaluate import TextEvaluation
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Model:
         """Return for every text its candidates and, where there is one, a notice."""
         return FillMask(self.masked_lm, self.tokenizer)(texts, top)
 
-    def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> Evaluation:
+    def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> TextEvaluation:
         """Measure the model on text files with fixed masks; see ``clozelm.train.evaluate.evaluate``."""
         from clozelm.train.evaluate import evaluate as measure
 
@@ -87,7 +87,7 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
 
 def evaluate(
     model: Model | str | Path, texts: str | Path | Sequence[str | Path], **settings: Any
-) -> Evaluation:
+) -> TextEvaluation:
     """Measure a model, or the one in a directory, on text files; see ``clozelm.train.evaluate.evaluate``."""
     held = model if isinstance(model, Model) else load(model)
     return held.evaluate(texts, **settings)

@@ -37,7 +37,8 @@ def attend(
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return dropout(scores.softmax(dim=-1)) @ value
+    weights: Tensor = dropout(scores.softmax(dim=-1))
+    return weights @ value
 
 
 def rotary_angles(
@@ -55,7 +56,7 @@ def rotate_projection(
     sin: Float[Tensor, "batch seq half"],
 ) -> Float[Tensor, "batch seq 3 heads size"]:
     """Turn queries and keys by their position's angle: each pair (i, i + size/2) of a head, in fp32."""
-    query_key, value = qkv.split((2, 1), dim=2)
+    query_key, value = qkv[:, :, :2], qkv[:, :, 2:]
     first, second = query_key.float().chunk(2, dim=-1)
     cos, sin = cos[:, :, None, None], sin[:, :, None, None]
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

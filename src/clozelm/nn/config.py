@@ -50,7 +50,9 @@ class EncoderConfig:
                 f"each head takes an equal share (BERT uses 64 a head)."
             )
         if self.gated and self.activation != "gelu":
-            raise ModelError(f"A gated perceptron with activation={self.activation!r} is not supported: use 'gelu'.")
+            raise ModelError(
+                f"A gated perceptron with activation={self.activation!r} is not supported: use 'gelu'."
+            )
         if self.rotary and self.head_size % 2:
             raise ModelError(f"Rotary positions need an even head size, not {self.head_size}.")
         if not 0 <= self.pad_id < self.vocab_size:

@@ -64,5 +64,7 @@ def linear_cross_entropy(
     keeping the logits: peak memory is one chunk of them.
     """
     needs_grad = torch.is_grad_enabled() and (vectors.requires_grad or weight.requires_grad)
-    loss, correct = _LinearCrossEntropy.apply(vectors, weight, bias, labels, needs_grad)
-    return loss, correct
+    both: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        vectors, weight, bias, labels, needs_grad
+    )
+    return both

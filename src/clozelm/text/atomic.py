@@ -52,13 +52,9 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             reason = (
-                "the disk is full"
-                if error.errno == errno.ENOSPC
-                else "the quota or file size limit is reached"
+                "the disk is full" if error.errno == errno.ENOSPC else "the quota or file size limit is reached"
             )
-            raise DataError(
-                f"{path} could not be written: {reason}. Nothing was kept; free some space."
-            ) from error
+            raise DataError(f"{path} could not be written: {reason}. Nothing was kept; free some space.") from error
         raise DataError(f"{path} could not be written: {error.strerror or error}.") from error
 
 

@@ -240,16 +240,10 @@ def chunks_for(library: tokenizers.Tokenizer, definition: dict[str, Any], max_ch
         and kinds <= _CONTEXT_FREE - {"Strip", "Precompiled"}
     ):
         return _byte_level(library, definition, max_chunks, has_plain_ascii=kinds <= _KEEP_ASCII)
-    if (
-        pre.get("type") == "Metaspace"
-        and pre.get("split")
-        and pre.get("prepend_scheme") in ("always", "first")
-    ):
+    if pre.get("type") == "Metaspace" and pre.get("split") and pre.get("prepend_scheme") in ("always", "first"):
         if not all(_is_context_free(each) for each in normalizers):
             return None
-        return MetaspaceChunks(
-            library, max_chunks, collapses=any(_is_collapsing(each) for each in normalizers)
-        )
+        return MetaspaceChunks(library, max_chunks, collapses=any(_is_collapsing(each) for each in normalizers))
     return None
 
 
@@ -312,9 +306,7 @@ def _may_join(chunk: str) -> bool:
 def _flat(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
     if part is None:
         return []
-    return (
-        [each for inner in part[key] for each in _flat(inner, key)] if part["type"] == "Sequence" else [part]
-    )
+    return [each for inner in part[key] for each in _flat(inner, key)] if part["type"] == "Sequence" else [part]
 
 
 def _is_context_free(normalizer: dict[str, Any]) -> bool:
@@ -327,8 +319,4 @@ def _is_context_free(normalizer: dict[str, Any]) -> bool:
 
 
 def _is_collapsing(normalizer: dict[str, Any]) -> bool:
-    return (
-        normalizer["type"] == "Replace"
-        and normalizer["pattern"] in _COLLAPSING
-        and normalizer["content"] == " "
-    )
+    return normalizer["type"] == "Replace" and normalizer["pattern"] in _COLLAPSING and normalizer["content"] == " "

@@ -76,9 +76,7 @@ def _expand(path: Path) -> list[Path]:
         files = [each for each in sorted(path.rglob("*")) if each.is_file() and _suffix(each) in FORMATS]
         files = [each for each in files if not any(p.startswith(".") for p in each.relative_to(path).parts)]
         if not files:
-            raise DataError(
-                f"{path}: no {', '.join(FORMATS)} files (plain or {', '.join(COMPRESSIONS)}) in it."
-            )
+            raise DataError(f"{path}: no {', '.join(FORMATS)} files (plain or {', '.join(COMPRESSIONS)}) in it.")
         return files
     if path.exists():
         raise DataError(f"{path}: neither a file nor a directory.")

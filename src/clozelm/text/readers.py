@@ -69,9 +69,7 @@ def documents(
     space. A longer document than ``max_characters`` is cut at white space where there is some. ``counts``
     receives ``invalid_utf8_lines`` and ``cut_documents``.
     """
-    reading = Reading(
-        unit, field, "spans", invalid_utf8, max_characters, Counter() if counts is None else counts
-    )
+    reading = Reading(unit, field, "spans", invalid_utf8, max_characters, Counter() if counts is None else counts)
     return read_all(find_files(paths), reading)
 
 
@@ -130,9 +128,7 @@ def _documents_of(path: Path, reading: Reading) -> Iterator[Document]:
                 yield from _cut(Document(stripped, f"{path}:{line}"), reading)
         return
     if reading.unit not in ("auto", "record"):
-        raise DataError(
-            f"{path}: holds records; read it with --documents record or auto, not {reading.unit}."
-        )
+        raise DataError(f"{path}: holds records; read it with --documents record or auto, not {reading.unit}.")
     from clozelm.text import records
 
     whole_records = replace(reading, unit="record", max_characters=_MAX_RECORD)

@@ -69,9 +69,7 @@ def read_parquet(path: Path, reading: Reading) -> Iterator[Document]:
                     row += 1
                     where = f"{path}:{row}"
                     text = _text(record, where, reading)
-                    yield Document(
-                        text, where, _spans(record.get(reading.spans_field), len(text), where, reading)
-                    )
+                    yield Document(text, where, _spans(record.get(reading.spans_field), len(text), where, reading))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet ({error}).") from None
 
@@ -98,9 +96,7 @@ def _check_fields(record: Mapping[str, Any], where: str, reading: Reading) -> No
     missing = [name for name in reading.fields if name not in record]
     if missing:
         there = ", ".join(map(str, record)) or "no fields"
-        raise DataError(
-            f"{where}: no field '{missing[0]}'; the record has {there}. Name the text with --field."
-        )
+        raise DataError(f"{where}: no field '{missing[0]}'; the record has {there}. Name the text with --field.")
 
 
 def _spans(value: Any, length: int, where: str, reading: Reading) -> Spans:
@@ -109,9 +105,7 @@ def _spans(value: Any, length: int, where: str, reading: Reading) -> Spans:
     try:
         spans = tuple((int(start), int(stop)) for start, stop in value)
     except (TypeError, ValueError):
-        raise DataError(
-            f"{where}: '{reading.spans_field}' must be a list of [start, end] in characters."
-        ) from None
+        raise DataError(f"{where}: '{reading.spans_field}' must be a list of [start, end] in characters.") from None
     for start, stop in spans:
         if not 0 <= start <= stop <= length:
             raise DataError(f"{where}: span [{start}, {stop}] lies outside the text of {length} characters.")

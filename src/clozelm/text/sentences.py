@@ -2,8 +2,8 @@
 
 A sentence ends at one of ``. ! ? …`` (and any closing quotes or brackets after it) before white space, at one
 of ``。 ！ ？ ｡`` anywhere, and at every line end. The next word begins a sentence, and so does the
-first token of a document. Abbreviations ("Dr. Smith") are cut too: masking and pairing use the rule as a hint, never as
-truth.
+first token of a document. Abbreviations ("Dr. Smith") are cut too: masking and pairing use the rule as a
+hint, never as truth.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ def sentence_breaks(text: str) -> list[int]:
     return [match.end() for match in BREAK.finditer(text)]
 
 
-def sentence_starts(
-    text: str, word_starts: NDArray[np.bool_], offsets: NDArray[np.int32]
-) -> NDArray[np.bool_]:
+def sentence_starts(text: str, word_starts: NDArray[np.bool_], offsets: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Mark the tokens that begin a sentence; ``offsets`` leave out white space around a piece.
 
     Words of white space alone (byte-level BPE has them) begin none, unless they begin the document.

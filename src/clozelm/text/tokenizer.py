@@ -157,9 +157,7 @@ class Tokenizer:
         missing = [role for role in ("pad", "cls", "sep", "mask") if ids[role] is None]
         if missing:
             names = ", ".join(f"{role} ({' or '.join(_ROLES[role])})" for role in missing)
-            raise ModelError(
-                f"the tokenizer has no special token for {names}; masked language models need them."
-            )
+            raise ModelError(f"the tokenizer has no special token for {names}; masked language models need them.")
         added = {token["id"] for token in self._definition["added_tokens"] if token["special"]}
         special = frozenset(added | {i for i in ids.values() if i is not None})
         return Vocabulary(

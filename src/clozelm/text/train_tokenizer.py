@@ -17,7 +17,7 @@ from clozelm.text.readers import Document
 from clozelm.text.tokenizer import Tokenizer
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
-SAMPLE_BYTES = {"wordpiece": 200_000_000, "bpe": 200_000_000, "unigram": 50_000_000}
+SAMPLE_BYTES = {"wordpiece": 200_000_000, "bpe": 200_000_000, "unigram": 20_000_000}
 _REPORT_BYTES = 1_000_000
 
 
@@ -115,21 +115,38 @@ def _wordpiece(
     sample: list[str], vocab_size: int, is_lowercase: bool
 ) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces = _bert_pieces(sample, special, 0, is_lowercase)
+    continuations = sorted(piece for piece in pieces if piece.startswith("##") and len(piece) > 2)
+    pieces = _bert_pieces(sample, special + continuations, vocab_size, is_lowercase)
+    backend = tokenizers.Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
+    backend.add_special_tokens(special)
     backend.normalizer = normalizers.BertNormalizer(lowercase=is_lowercase)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        special_tokens=special,
-        show_progress=False,
-        min_frequency=2,
-        limit_alphabet=1000,
-    )
-    backend.train_from_iterator(_lines(sample), trainer)
     _surround(backend, "[CLS]", "[SEP]", second_type=1)
     config = {"tokenizer_class": "BertTokenizer", "do_lower_case": is_lowercase, "strip_accents": None}
     return backend, config | _names("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def _bert_pieces(sample: list[str], first: list[str], vocab_size: int, is_lowercase: bool) -> dict[str, int]:
+    """Learn WordPiece's vocabulary as ``WordPieceTrainer`` does, by BPE with ``##``; ``first`` has the first ids.
+
+    The library numbers the pieces ``##x`` of one character in the order of a hash table, which differs from run
+    to run and decides ties; naming them in ``first`` makes training a function of its input.
+    """
+    learner = tokenizers.Tokenizer(models.BPE(continuing_subword_prefix="##"))
+    learner.normalizer = normalizers.BertNormalizer(lowercase=is_lowercase)
+    learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=first,
+        continuing_subword_prefix="##",
+        limit_alphabet=1000,
+        min_frequency=2,
+        show_progress=False,
+    )
+    learner.train_from_iterator(_lines(sample), trainer)
+    return dict(learner.get_vocab())
 
 
 def _bpe(sample: list[str], vocab_size: int, _: bool) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
@@ -154,9 +171,7 @@ def _bpe(sample: list[str], vocab_size: int, _: bool) -> tuple[tokenizers.Tokeni
     return backend, config | _names("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 
 
-def _unigram(
-    sample: list[str], vocab_size: int, is_lowercase: bool
-) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
+def _unigram(sample: list[str], vocab_size: int, is_lowercase: bool) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     special = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
     backend = tokenizers.Tokenizer(models.Unigram())
     steps: list[Any] = [normalizers.NFKC()]

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clozelm.data.encoded import EncodedTexts
 from clozelm.data.pack import evaluation_rows
-from clozelm.data.store import TokenStore
+from clozelm.data.rows import Tokens
+from clozelm.errors import DataError
 from clozelm.masking import SELECTORS
 from clozelm.masking.mask import Corruption, mask
 from clozelm.nn.heads import MaskedLM
+from clozelm.text.files import find_files
+from clozelm.text.normalize import normalize
+from clozelm.text.readers import Reading, read_all
+from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.plan import token_batch
 from clozelm.train.scoring import evaluating, piece_losses, ratio_interval
+from clozelm.train.words import WordEvaluation, evaluate_words
 from clozelm.vocab import Vocabulary
 
 ROWS_AT_ONCE = 64
@@ -39,14 +49,60 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp of the loss."""
+        """Exp of the loss."""
         return math.exp(min(self.loss, 700.0))
+
+
+@dataclass(frozen=True)
+class TextEvaluation:
+    """What ``evaluate`` measures on text: per piece, and per byte of whole words.
+
+    ``pieces.unigram`` is the entropy of the evaluated text's own pieces on the same predictions: the best any
+    model without context could do. ``pieces`` compares models of one tokenizer, ``words`` any models.
+    """
+
+    pieces: Evaluation
+    words: WordEvaluation
+
+
+def evaluate(
+    model: MaskedLM,
+    tokenizer: Tokenizer,
+    paths: str | Path | Sequence[str | Path],
+    *,
+    reading: Reading | None = None,
+    row_length: int = 128,
+    rate: float = 0.15,
+    seed: int = 0,
+    max_documents: int | None = None,
+) -> TextEvaluation:
+    """Measure a model on text files with masks fixed by ``seed``; deterministic for the same files.
+
+    Rows are cut to the model's positions where it has fewer than ``row_length``. Raises ``DataError`` when
+    there is no text.
+    """
+    files = find_files([paths] if isinstance(paths, str | Path) else paths)
+    documents = islice(read_all(files, reading or Reading()), max_documents)
+    texts = [text for document in documents if (text := normalize(document.text))]
+    if not texts:
+        raise DataError(f"{files[0]}: there is no text to evaluate on.")
+    tokens = EncodedTexts.of([encoded.ids for encoded in tokenizer.encode_batch(texts)])
+    pieces = evaluate_store(
+        model,
+        tokens,
+        tokenizer.vocabulary,
+        row_length=min(row_length, model.config.max_positions),
+        rate=rate,
+        seed=seed,
+        unigram_counts=np.bincount(tokens.ids, minlength=tokenizer.vocab_size),
+    )
+    return TextEvaluation(pieces, evaluate_words(model, tokenizer, texts, rate=rate, seed=seed))
 
 
 @torch.inference_mode()
 def evaluate_store(
     model: MaskedLM,
-    store: TokenStore,
+    store: Tokens,
     vocabulary: Vocabulary,
     *,
     row_length: int,
@@ -76,7 +132,9 @@ def evaluate_store(
             if max_tokens is not None and tokens >= max_tokens:
                 break
     loss, owner = np.concatenate(losses), np.concatenate(documents)
-    unigram = None if unigram_counts is None else _unigram_losses(unigram_counts)[np.concatenate(labels)].mean()
+    unigram = (
+        None if unigram_counts is None else _unigram_losses(unigram_counts)[np.concatenate(labels)].mean()
+    )
     return Evaluation(
         loss=float(loss.mean()),
         interval=ratio_interval(loss, np.ones_like(loss), owner),

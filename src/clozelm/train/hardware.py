@@ -44,7 +44,9 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 
 @lru_cache(maxsize=8)
-def matrix_rate(precision: Precision, device: torch.device, *, size: int = 4096, seconds: float = 2.0) -> float:
+def matrix_rate(
+    precision: Precision, device: torch.device, *, size: int = 4096, seconds: float = 2.0
+) -> float:
     """Return FLOP/s of the best of up to 20 square matrix products of ``size``, tried for ``seconds``."""
     left = torch.randn(size, size, device=device).to(DTYPES[precision])
     right = torch.randn(size, size, device=device).to(DTYPES[precision])

@@ -62,7 +62,10 @@ class Batches:
         starts = range(0, self.rows_per_step, self.rows_at_once)
         return StepData(
             micro_batches=[
-                (slice_rows(whole, start, start + self.rows_at_once), labels[start : start + self.rows_at_once])
+                (
+                    slice_rows(whole, start, start + self.rows_at_once),
+                    labels[start : start + self.rows_at_once],
+                )
                 for start in starts
             ],
             count=count,

@@ -14,6 +14,7 @@ import torch
 
 from clozelm import __version__
 from clozelm.data.loader import Cursor
+from clozelm.data.prepare import HELD_OUT
 from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, SettingsError
 from clozelm.families import FAMILIES
@@ -69,20 +70,22 @@ class Run:
         self._saved_at = time.perf_counter()
 
     @classmethod
-    def open(
-        cls, settings: PretrainSettings, *, data: Path, out: Path, heldout: Path | None = None
-    ) -> Run:
+    def open(cls, settings: PretrainSettings, *, data: Path, out: Path, heldout: Path | None = None) -> Run:
         """Start a run in ``out``, or resume the one of the same settings that is there."""
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         tokenizer = Tokenizer.load(data / "tokenizer")
         store = TokenStore.open(data, tokenizer)
+        if heldout is None and (data / HELD_OUT).is_dir():
+            heldout = data / HELD_OUT
         held = None if heldout is None else TokenStore.open(heldout, tokenizer)
         record = read_record(out)
         if record is not None:
             _check_same(record, settings, store, out)
         elif out.exists() and any(out.iterdir()):
-            raise SettingsError(f"{out} is not empty and holds no run: name an empty or new directory with --out.")
+            raise SettingsError(
+                f"{out} is not empty and holds no run: name an empty or new directory with --out."
+            )
         run = cls(settings, store=store, tokenizer=tokenizer, out=out, heldout=held)
         if record is not None:
             run._resume(record)
@@ -144,11 +147,15 @@ class Run:
         """Whether the held-out loss should be measured after the step just done."""
         if self.heldout is None:
             return False
-        every = max(1, round(self.settings.evaluation.every * self.num_steps)) if self.settings.evaluation.every else 0
+        every = (
+            max(1, round(self.settings.evaluation.every * self.num_steps))
+            if self.settings.evaluation.every
+            else 0
+        )
         return self.step == self.num_steps or bool(every and self.step % every == 0)
 
-    def evaluate(self, *, tokens: int | None = None) -> Evaluation:
-        """Measure the held-out loss with fixed masks, on at most ``tokens`` tokens (default: the setting)."""
+    def evaluate(self, *, whole: bool = False) -> Evaluation:
+        """Measure the held-out loss with fixed masks, on ``evaluation.tokens`` tokens or the whole store."""
         if self.heldout is None:
             raise DataError("This run has no held-out store: pass one with --heldout.")
         return evaluate_store(
@@ -158,7 +165,7 @@ class Run:
             row_length=self.settings.data.row_length,
             rate=self.settings.evaluation.rate,
             seed=_EVALUATION_SEED,
-            max_tokens=self.settings.evaluation.tokens if tokens is None else tokens,
+            max_tokens=None if whole else self.settings.evaluation.tokens,
             unigram_counts=self.store.unigram_counts(),
         )
 
@@ -171,7 +178,11 @@ class Run:
 
     def record(self, report: dict[str, Any]) -> None:
         """Write one step's report to the journal, and to TensorBoard if that is on."""
-        if self.step % self.settings.run.log_every and report["heldout_loss"] is None and self.step != self.num_steps:
+        if (
+            self.step % self.settings.run.log_every
+            and report["heldout_loss"] is None
+            and self.step != self.num_steps
+        ):
             return
         record = {**report, "elapsed_seconds": self.elapsed_seconds}
         self.journal.write(record)
@@ -209,7 +220,9 @@ class Run:
         model = self.model
         if self.masters is not None:
             model = MaskedLM(self.config)
-            model.load_state_dict({name: tensor.cpu() for name, tensor in self.masters.tensors.items()}, strict=False)
+            model.load_state_dict(
+                {name: tensor.cpu() for name, tensor in self.masters.tensors.items()}, strict=False
+            )
         save(model, self.tokenizer, self.out / "model", family=self.settings.model.family, card=card)
         return self.out / "model"
 
@@ -255,7 +268,9 @@ class Run:
 
     def _open_journal(self, resumed_step: int | None) -> None:
         self.journal = Journal(self.out / JOURNAL, resumed_step)
-        self.tensorboard = TensorBoard(self.out / "tensorboard", resumed_step) if self.settings.run.tensorboard else None
+        self.tensorboard = (
+            TensorBoard(self.out / "tensorboard", resumed_step) if self.settings.run.tensorboard else None
+        )
 
     def _budgeted_steps(self) -> int:
         """Turn the budget into a number of steps; minutes by timing a few updates that are then undone."""
@@ -274,6 +289,32 @@ class Run:
         from clozelm.train.pretrain import rehearse
 
         return rehearse(self)
+
+
+def summarise(settings: PretrainSettings, *, data: Path, heldout: Path | None) -> dict[str, Any]:
+    """Return what a run would be, having opened everything it needs and trained nothing."""
+    tokenizer = Tokenizer.load(data / "tokenizer")
+    store = TokenStore.open(data, tokenizer)
+    if heldout is not None:
+        TokenStore.open(heldout, tokenizer)
+    config = encoder_config(settings, tokenizer)
+    device = choose_device(settings.run.device)
+    batches = Batches(settings, store, tokenizer.vocabulary, config)
+    first = batches.step(Cursor(), settings.masking.rate)
+    parameters = sum(parameter.numel() for parameter in MaskedLM(config).parameters())
+    return {
+        "family": settings.model.family,
+        "parameters": f"{parameters:,}",
+        "encoder": f"{config.num_layers} layers x {config.hidden_size}, vocabulary {config.vocab_size:,}",
+        "tokens": f"{store.num_tokens:,} in {store.num_documents:,} documents",
+        "tokens a step": f"{first.tokens:,} of {settings.data.tokens_per_step:,} ({first.count:,} predicted)",
+        "steps an epoch": f"{store.num_tokens / first.tokens:,.0f}",
+        "TFLOP a step": f"{first.flops / 1e12:.3f}",
+        "unigram loss": f"{unigram_entropy(store.unigram_counts()):.3f} nats",
+        "device": describe_machine(device),
+        "budget": ", ".join(f"{k} {v}" for k, v in settings.budget.model_dump(exclude_none=True).items())
+        or "none given",
+    }
 
 
 def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:

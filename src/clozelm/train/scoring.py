@@ -39,7 +39,7 @@ def piece_losses(
     return torch.cat(losses).double().cpu().numpy(), torch.cat(right).cpu().numpy()
 
 
-class evaluating:  # noqa: N801 - reads as a context
+class evaluating:
     """Put a model into evaluation mode, and back into the mode it had."""
 
     def __init__(self, model: torch.nn.Module) -> None:

@@ -27,9 +27,14 @@ class ModelSettings(Section):
     hidden_size: int | None = setting(None, "Width of the vectors; none = the size's own.", ge=1)
     num_heads: int | None = setting(None, "Attention heads; none = the size's own.", ge=1)
     intermediate_size: int | None = setting(None, "Width of the perceptron; none = the size's own.", ge=1)
-    max_positions: int | None = setting(None, "Longest document piece in tokens; none = the size's own.", ge=8)
+    max_positions: int | None = setting(
+        None, "Longest document piece in tokens; none = the size's own.", ge=8
+    )
     window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
-    dropout: float = setting(0.0, "Dropout of hidden vectors.", "0.1 in BERT; 0 in ModernBERT", ge=0.0, lt=1.0)
+    init_std: float | None = setting(None, "Spread of initial weights; none = the size's own.", gt=0.0)
+    dropout: float = setting(
+        0.0, "Dropout of hidden vectors.", "0.1 in BERT; 0 in ModernBERT", ge=0.0, lt=1.0
+    )
     attention_dropout: float = setting(0.0, "Dropout of attention weights.", "0.1 in BERT", ge=0.0, lt=1.0)
 
 
@@ -39,7 +44,10 @@ class DataSettings(Section):
     row_length: int = setting(128, "Tokens in a packed row.", "Devlin et al. 2018, A.2: 128, then 512", ge=16)
     tokens_per_step: int = setting(4096, "Tokens of one optimiser update, padding included.", "", ge=16)
     micro_batch_tokens: int = setting(
-        16384, "Most tokens computed at once; smaller than tokens_per_step means gradient accumulation.", "", ge=16
+        16384,
+        "Most tokens computed at once; smaller than tokens_per_step means gradient accumulation.",
+        "",
+        ge=16,
     )
 
 
@@ -47,15 +55,21 @@ class CorruptionSettings(Section):
     """What a chosen position becomes; the rest keeps its piece."""
 
     mask: float = setting(0.8, "Share replaced by the mask token.", "Devlin et al. 2018, 3.1", ge=0.0, le=1.0)
-    random: float = setting(0.1, "Share replaced by a random piece.", "Devlin et al. 2018, 3.1", ge=0.0, le=1.0)
+    random: float = setting(
+        0.1, "Share replaced by a random piece.", "Devlin et al. 2018, 3.1", ge=0.0, le=1.0
+    )
 
 
 class MaskingSettings(Section):
     """Which positions are predicted, and how many."""
 
-    strategy: Literal["uniform", "whole_word"] = setting("uniform", "How positions are chosen.", "Devlin et al. 2018")
+    strategy: Literal["uniform", "whole_word"] = setting(
+        "uniform", "How positions are chosen.", "Devlin et al. 2018"
+    )
     rate: float = setting(0.15, "Share of tokens predicted, at the first step.", "Devlin et al. 2018, 3.1")
-    rate_end: float | None = setting(None, "Share at the last step, for schedule = linear.", "Yang et al. 2022")
+    rate_end: float | None = setting(
+        None, "Share at the last step, for schedule = linear.", "Yang et al. 2022"
+    )
     schedule: Literal["constant", "linear"] = setting("constant", "How the rate moves over the run.")
     corruption: CorruptionSettings = CorruptionSettings()
 
@@ -74,26 +88,32 @@ class MaskingSettings(Section):
 class OptimSettings(Section):
     """The update."""
 
-    name: Literal["adamw", "muon"] = setting("adamw", "muon: matrices by Muon, the rest by AdamW.", "Jordan 2024")
+    name: Literal["adamw", "muon"] = setting(
+        "adamw", "muon: matrices by Muon, the rest by AdamW.", "Jordan 2024"
+    )
     learning_rate: float = setting(1e-3, "Peak learning rate of AdamW.", "1e-4 for BERT-base", gt=0.0)
     muon_learning_rate: float = setting(0.02, "Peak learning rate of Muon.", "Jordan 2024", gt=0.0)
     scaling: Literal["original", "match_rms_adamw"] = setting(
-        "original", "Muon's rate per matrix: sqrt(rows / columns), or as large as AdamW's.", "Liu et al. 2025, 2.2"
+        "original",
+        "Muon's rate per matrix: sqrt(rows / columns), or as large as AdamW's.",
+        "Liu et al. 2025, 2.2",
     )
     momentum: float = setting(0.95, "Momentum of Muon.", "Jordan 2024", ge=0.0, lt=1.0)
     weight_decay: float = setting(0.01, "Decoupled decay of matrices.", "Devlin et al. 2018, A.2", ge=0.0)
     beta1: float = setting(0.9, "First decay of AdamW.", "Devlin et al. 2018, A.2", ge=0.0, lt=1.0)
     beta2: float = setting(0.98, "Second decay of AdamW.", "Liu et al. 2019, 3.1", ge=0.0, lt=1.0)
     eps: float = setting(1e-6, "Added to AdamW's denominator.", "Liu et al. 2019, 3.1", gt=0.0)
-    clip_norm: float | None = setting(1.0, "Largest gradient norm; none = no clipping.", "Devlin et al. 2018 code", gt=0)
+    clip_norm: float | None = setting(1.0, "Largest gradient norm; none = no clipping.", "BERT's code", gt=0)
 
 
 class ScheduleSettings(Section):
     """How the learning rate moves; factors of the peak."""
 
-    kind: Literal["linear", "cosine", "wsd", "wsd_linear", "constant"] = setting("linear", "Shape after the warm-up.")
+    kind: Literal["linear", "cosine", "wsd", "constant"] = setting("linear", "Shape after the warm-up.")
     warmup: float = setting(0.06, "Share of the steps that warm up.", "Liu et al. 2019, A", ge=0.0, lt=1.0)
-    decay: float = setting(0.2, "Share of the steps that decay, for wsd and wsd_linear.", "Hägele et al. 2024", ge=0.0, le=1.0)
+    decay: float = setting(
+        0.2, "Share of the steps that decay, for wsd.", "Hägele et al. 2024", ge=0.0, le=1.0
+    )
     final: float = setting(0.0, "Factor at the last step.", "", ge=0.0, le=1.0)
 
 
@@ -102,12 +122,16 @@ class BudgetSettings(Section):
 
     steps: int | None = setting(None, "Optimiser updates.", ge=1)
     tokens: int | None = setting(None, "Tokens, padding not counted.", ge=1)
-    minutes: float | None = setting(None, "Minutes of optimiser steps; fixed as a number of steps at the start.", gt=0)
+    minutes: float | None = setting(
+        None, "Minutes of optimiser steps; made a number of steps at the start.", gt=0
+    )
 
     @model_validator(mode="after")
     def _one(self) -> BudgetSettings:
         if sum(value is not None for value in (self.steps, self.tokens, self.minutes)) > 1:
-            raise ValueError("budget: give one of budget.steps, budget.tokens and budget.minutes, not several")
+            raise ValueError(
+                "budget: give one of budget.steps, budget.tokens and budget.minutes, not several"
+            )
         return self
 
 
@@ -115,7 +139,7 @@ class EvaluationSettings(Section):
     """Held-out loss while training."""
 
     every: float = setting(0.1, "Share of the run between evaluations; 0 = only at the end.", ge=0.0, le=1.0)
-    rate: float = setting(0.15, "Masking rate of the fixed evaluation masks.", "Devlin et al. 2018", gt=0.0, lt=1.0)
+    rate: float = setting(0.15, "Masking rate of the fixed masks.", "Devlin et al. 2018", gt=0.0, lt=1.0)
     tokens: int = setting(100_000, "Most held-out tokens looked at while training.", ge=16)
 
 

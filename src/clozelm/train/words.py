@@ -92,8 +92,8 @@ def _segments(texts: Iterable[str], rate: float, seed: int) -> Iterator[_Segment
             part = spans[start : start + WORDS_PER_SEGMENT]
             draws = generator(seed, "words", document, number).random(len(part))
             chosen = draws < max(rate, draws.min() + 1e-12)
-            first = part[0, 0]
-            yield _Segment(document, text[first : part[-1, 1]], part[:, 0] - first, part[:, 1] - first, chosen)
+            first, last = part[0, 0], part[-1, 1]
+            yield _Segment(document, text[first:last], part[:, 0] - first, part[:, 1] - first, chosen)
 
 
 class _Scored(NamedTuple):
@@ -136,7 +136,7 @@ def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _
         for s, w in zip(owner.tolist(), place.tolist(), strict=True)
     ]
     return _Scored(
-        nats=np.bincount(index, weights=losses, minlength=len(key)),
+        nats=np.bincount(index, weights=losses, minlength=len(key)).astype(np.float64),
         sizes=np.array(sizes, dtype=np.float64),
         documents=np.array([segments[s].document for s in owner.tolist()], dtype=np.int64),
         right=np.bincount(index, weights=~right, minlength=len(key)) == 0,
@@ -164,7 +164,7 @@ def _window_losses(
     for batch, scored, owners in window_batches(windows):
         owner = np.array(owners, dtype=np.int64)
         # Windows of a batch come one after another, so a piece's place in its window is a running count.
-        first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]]) if len(owner) else np.zeros(0, dtype=np.int64)
+        first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]][: len(owner)])
         running = np.arange(len(owner)) - np.repeat(first, np.diff(np.r_[first, len(owner)]))
         at = offsets[owner] + running
         losses[at], right[at] = piece_losses(model, batch, scored, torch.from_numpy(label[at]))

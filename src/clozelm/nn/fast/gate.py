@@ -31,5 +31,5 @@ class _Geglu(torch.autograd.Function):
 
 def geglu(wide: Float[Tensor, "*rows twice"]) -> Float[Tensor, "*rows width"]:
     """Equal ``clozelm.nn.encoder.geglu``: GELU of the first half times the second (Shazeer 2020)."""
-    out: Tensor = _Geglu.apply(wide)
+    out: Tensor = _Geglu.apply(wide)  # type: ignore[no-untyped-call]
     return out

@@ -35,9 +35,9 @@ def rotate_projection(
     A linear layer does not need its output to differentiate, so nothing is lost by writing over it.
     """
     if qkv.dtype != torch.float32:
-        turned: Tensor = _RotateInPlace.apply(qkv.float(), cos, sin)
+        turned: Tensor = _RotateInPlace.apply(qkv.float(), cos, sin)  # type: ignore[no-untyped-call]
         return turned.to(qkv.dtype)
-    turned = _RotateInPlace.apply(qkv, cos, sin)
+    turned = _RotateInPlace.apply(qkv, cos, sin)  # type: ignore[no-untyped-call]
     return turned
 
 

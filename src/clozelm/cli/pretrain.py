@@ -1,0 +1,66 @@
+"""`cloze pretrain`: train a masked language model on a token store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from clozelm.train.run import Run
+
+
+def pretrain(
+    recipe: Annotated[
+        str, typer.Argument(help="Recipe: a TOML file of settings, or the name of a shipped one.")
+    ],
+    data: Annotated[Path, typer.Option(help="Token store made by `cloze prepare`.")],
+    out: Annotated[Path, typer.Option(help="Directory of the run; one of the same settings is resumed.")],
+    heldout: Annotated[
+        Path | None, typer.Option(help="Token store to evaluate on; DATA/held_out where there is one.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value; see `cloze settings pretrain`.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget: minutes of optimiser steps.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Budget: optimiser steps.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Budget: tokens.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, show the plan, train nothing.")
+    ] = False,
+) -> None:
+    """Train RECIPE on DATA, leaving checkpoints, a journal, a loss curve and a model in OUT."""
+    from clozelm.flows.progress import show_run
+    from clozelm.flows.training import draw_curve, open_run, plan, recipe_path
+    from clozelm.settings import load
+    from clozelm.train.settings import PretrainSettings
+
+    settings = load(PretrainSettings, recipe_path(recipe), [*(set_ or []), *_budget(minutes, steps, tokens)])
+    if dry_run:
+        _show_plan(plan(settings, data=data, heldout=heldout))
+        return
+    run = open_run(settings, data=data, out=out, heldout=heldout)
+    show_run(run)
+    draw_curve(run, str(out))
+    _closing(run)
+
+
+def _budget(minutes: float | None, steps: int | None, tokens: int | None) -> list[str]:
+    """Turn the short options into settings; a given one replaces the recipe's budget."""
+    given = {"minutes": minutes, "steps": steps, "tokens": tokens}
+    if all(value is None for value in given.values()):
+        return []
+    return [f"budget.{name}={'none' if value is None else value}" for name, value in given.items()]
+
+
+def _show_plan(facts: dict[str, Any]) -> None:
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        typer.echo(f"{name:<{width}}  {value}")
+
+
+def _closing(run: "Run") -> None:
+    if run.step < run.num_steps:
+        typer.echo(f"Stopped at step {run.step:,} of {run.num_steps:,}; the same command resumes it.")
+        return
+    model = run.out / "model"
+    typer.echo(f'Model: {model}\nTry:   cloze fill {model} "Machine learning is a [MASK] technology."')
