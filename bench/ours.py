@@ -17,14 +17,13 @@ import numpy as np
 
 from bench import workload
 from bench.workload import SHAPES, SPECIAL_TOKENS, Result
+from clozelm.process import tune_process
 
 ROW_LENGTH = 128
 
 
 def main() -> None:
-    from clozelm.train.hardware import keep_memory
-
-    keep_memory()
+    tune_process()  # as the cloze command does
     options = workload.parser("clozelm on given rows").parse_args()
     rows = workload.read_rows(options.rows)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,9 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from clozelm.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,3 +48,33 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip(f"no real data at {path}: set CLOZE_TEST_DATA to the folder that holds data/")
     return path
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """Real abstracts, a few."""
+    from tests import tiny_runs
+
+    return tiny_runs.abstracts(50)
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(texts: list[str]) -> "Tokenizer":
+    """A WordPiece tokenizer of 320 pieces, learned from those abstracts."""
+    from tests import tiny_runs
+
+    return tiny_runs.tokenizer(texts)
+
+
+@pytest.fixture(scope="session")
+def tiny_store(texts: list[str], tiny_tokenizer: "Tokenizer", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The token store of those abstracts, some held out; do not write to it."""
+    from tests import tiny_runs
+
+    return tiny_runs.make_store(tmp_path_factory.mktemp("store"), texts, tiny_tokenizer)
+
+
+@pytest.fixture
+def known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not measure the machine's matrix products, which takes seconds."""
+    monkeypatch.setattr("clozelm.train.run.matrix_rate", lambda *_, **__: 1e11)

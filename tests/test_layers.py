@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "clozelm"
 
 LAYERS = (
-    {"errors", "settings", "types", "rng", "vocab"},
+    {"errors", "settings", "types", "rng", "vocab", "process"},
     {"text", "data", "nn", "masking"},
     {"objectives", "families"},
     {"tasks", "hub"},

@@ -153,7 +153,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 
 def test_command_line(tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train_it = ["tokenizer", "train", corpus, "--out", tmp_path / "t", "--vocab-size", 50, "--hold-out", 0.1]
+    train_it = ["tokenizer", "train", corpus, "--out", tmp_path / "t", "--vocab-size", 75, "--hold-out", 0.1]
     status, said = run(capsys, *train_it)
     assert (status, "fertility" in said) == (0, True), said
     prepare_it = [

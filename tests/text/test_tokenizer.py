@@ -95,7 +95,9 @@ def test_piece_text_is_readable(shared: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_saved_directory_opens_in_transformers(tmp_path: Path, kind: str) -> None:
-    tokenizer, report = train(TEXTS, kind=kind, vocab_size={"bpe": 270}.get(kind, 32), model_max_length=128)
+    tokenizer, report = train(
+        TEXTS, kind=kind, vocab_size={"wordpiece": 42, "bpe": 270, "unigram": 30}[kind], model_max_length=128
+    )
     tokenizer.save(tmp_path / "t")
     assert report.vocab_size == tokenizer.vocab_size == report.asked_vocab_size
     peer = AutoTokenizer.from_pretrained(tmp_path / "t")

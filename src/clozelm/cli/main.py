@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from clozelm import __version__
 from clozelm.errors import ClozeError
+from clozelm.process import tune_process
 
 # Every command in the order of use, and the file of this folder it lives in: a function of the same name,
 # or an `app` that groups several. Commands load when they are asked for, or listed by --help.
@@ -44,6 +45,7 @@ app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pre
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 2 a user's mistake, 130 interrupted; a traceback is a bug."""
+    tune_process()
     try:
         app(args=arguments, prog_name="cloze")
     except ClozeError as error:

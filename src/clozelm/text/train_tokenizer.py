@@ -19,6 +19,7 @@ from clozelm.text.tokenizer import Tokenizer
 Kind = Literal["wordpiece", "bpe", "unigram"]
 SAMPLE_BYTES = {"wordpiece": 200_000_000, "bpe": 200_000_000, "unigram": 20_000_000}
 _REPORT_BYTES = 1_000_000
+_MIN_ALPHABET, _MAX_ALPHABET = 128, 1000
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ def train(
     are kept at random, evenly over the corpus, whatever its length. A corpus that cannot fill the vocabulary
     is refused with the number of pieces it gives. ``is_lowercase`` concerns WordPiece and Unigram; byte-level
     BPE keeps case, as RoBERTa does.
+
+    WordPiece and BPE are functions of their input. The library's Unigram trainer adds floats in the order of a
+    hash table, so its scores differ a little from run to run.
     """
     if kind not in _BUILDERS:
         raise SettingsError(f"kind={kind} must be one of {', '.join(_BUILDERS)}.")
@@ -64,14 +68,22 @@ def train(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     backend, config = _BUILDERS[kind](sample, vocab_size, is_lowercase)
     backend = _as_read_back(backend)
-    filled = backend.get_vocab_size(with_added_tokens=True)
+    _check_filled(backend.get_vocab_size(with_added_tokens=True), vocab_size, sample)
+    tokenizer = Tokenizer(backend, config | {"model_max_length": model_max_length})
+    return tokenizer, _report(tokenizer, kind, vocab_size, sample)
+
+
+def _check_filled(filled: int, vocab_size: int, sample: list[str]) -> None:
     if filled < vocab_size:
         raise SettingsError(
             f"vocab_size={vocab_size} is more than the corpus can fill: it gives {filled} pieces from "
             f"{sum(map(len, sample)):,} characters. Pass --vocab-size {filled} or less, or more text."
         )
-    tokenizer = Tokenizer(backend, config | {"model_max_length": model_max_length})
-    return tokenizer, _report(tokenizer, kind, vocab_size, sample)
+    if filled > vocab_size:
+        raise SettingsError(
+            f"vocab_size={vocab_size} is too small: special tokens and single characters already make {filled} "
+            f"pieces. Pass --vocab-size {filled} or more."
+        )
 
 
 def _as_read_back(backend: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -115,12 +127,14 @@ def _wordpiece(
     sample: list[str], vocab_size: int, is_lowercase: bool
 ) -> tuple[tokenizers.Tokenizer, dict[str, Any]]:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = _bert_pieces(sample, special, 0, is_lowercase)
-    continuations = sorted(piece for piece in pieces if piece.startswith("##") and len(piece) > 2)
-    pieces = _bert_pieces(sample, special + continuations, vocab_size, is_lowercase)
+    normalizer = normalizers.BertNormalizer(lowercase=is_lowercase)
+    alphabet = min(_MAX_ALPHABET, max(_MIN_ALPHABET, vocab_size // 4))
+    characters = _bert_pieces(sample, normalizer, special, vocab_size=0, alphabet=alphabet)
+    first = special + sorted(piece for piece in characters if piece.startswith("##") and len(piece) > 2)
+    pieces = _bert_pieces(sample, normalizer, first, vocab_size=vocab_size, alphabet=alphabet)
     backend = tokenizers.Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
     backend.add_special_tokens(special)
-    backend.normalizer = normalizers.BertNormalizer(lowercase=is_lowercase)
+    backend.normalizer = normalizer
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     _surround(backend, "[CLS]", "[SEP]", second_type=1)
@@ -128,20 +142,22 @@ def _wordpiece(
     return backend, config | _names("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def _bert_pieces(sample: list[str], first: list[str], vocab_size: int, is_lowercase: bool) -> dict[str, int]:
-    """Learn WordPiece's vocabulary as ``WordPieceTrainer`` does, by BPE with ``##``; ``first`` has the first ids.
+def _bert_pieces(
+    sample: list[str], normalizer: Any, first: list[str], *, vocab_size: int, alphabet: int
+) -> dict[str, int]:
+    """Learn WordPiece's vocabulary as ``WordPieceTrainer`` does, by BPE with ``##``, after the pieces ``first``.
 
-    The library numbers the pieces ``##x`` of one character in the order of a hash table, which differs from run
-    to run and decides ties; naming them in ``first`` makes training a function of its input.
+    The library numbers the pieces ``##x`` of one character in the order of a hash table, which differs from
+    run to run and decides ties; naming them in ``first`` makes training a function of its input.
     """
     learner = tokenizers.Tokenizer(models.BPE(continuing_subword_prefix="##"))
-    learner.normalizer = normalizers.BertNormalizer(lowercase=is_lowercase)
+    learner.normalizer = normalizer
     learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=first,
         continuing_subword_prefix="##",
-        limit_alphabet=1000,
+        limit_alphabet=alphabet,
         min_frequency=2,
         show_progress=False,
     )

@@ -58,7 +58,7 @@ def write(
     for name, part in payload.items():
         _check_plain(part, name)
     if target.exists() and _damage(target) is None:
-        return _opened(target)
+        return opened(target)
     aside = folder / f"{_ASIDE}{target.name}"
     try:
         _remove(aside)
@@ -71,7 +71,7 @@ def write(
         _remove(aside)
         raise DataError(_failure(folder, target, error)) from error
     _prune(folder, keep)
-    return _opened(target)
+    return opened(target)
 
 
 def newest(root: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -90,7 +90,7 @@ def newest(root: Path) -> tuple[Checkpoint | None, list[str]]:
     for path in reversed(_steps(folder)):
         damage = _damage(path)
         if damage is None:
-            return _opened(path), notices
+            return opened(path), notices
         moved = _set_aside(path)
         notices.append(f"{path}: {damage}; kept as {moved.name}, the checkpoint before it is used.")
     if notices:
@@ -181,7 +181,7 @@ def _damage(path: Path) -> str | None:
     return None
 
 
-def _opened(path: Path) -> Checkpoint:
+def opened(path: Path) -> Checkpoint:
     manifest = json.loads((path / MANIFEST).read_bytes())
     return Checkpoint(path, int(manifest["step"]), manifest["meta"])
 

@@ -113,7 +113,8 @@ def evaluate_store(
 ) -> Evaluation:
     """Score a store with uniform 80/10/10 masks that depend on ``seed`` and the store's rows alone.
 
-    Stops after the batch in which ``max_tokens`` is reached. The model comes back in the mode it had.
+    Stops after the batch in which ``max_tokens`` is reached. The model comes back in the mode it had. Raises
+    ``DataError`` when the store holds no piece that can be predicted.
     """
     losses, correct, labels, documents, tokens = [], [], [], [], 0
     select, corruption = SELECTORS["uniform"]().select, Corruption()
@@ -132,6 +133,8 @@ def evaluate_store(
             if max_tokens is not None and tokens >= max_tokens:
                 break
     loss, owner = np.concatenate(losses), np.concatenate(documents)
+    if not loss.size:
+        raise DataError("There is nothing to predict: every piece of the text is a special or the unknown one.")
     unigram = (
         None if unigram_counts is None else _unigram_losses(unigram_counts)[np.concatenate(labels)].mean()
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import sys
 import time
 from functools import lru_cache
 from typing import Literal
@@ -60,22 +57,6 @@ def matrix_rate(
         if trial >= 1 and time.perf_counter() - started > seconds:
             break
     return 2 * size**3 / best
-
-
-def keep_memory() -> None:
-    """Ask the C library to keep freed memory (Linux, glibc): a step frees and takes the same gigabyte again.
-
-    Returning it to the kernel costs a page fault per 4 KiB at the next step. Does nothing elsewhere.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: blocks below 1 GiB come from the heap
-        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: and the heap is not given back
-    except (OSError, AttributeError):
-        return
 
 
 def describe_machine(device: torch.device) -> str:

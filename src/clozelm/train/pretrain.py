@@ -9,13 +9,12 @@ import statistics
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 
-from clozelm.data.loader import Cursor
 from clozelm.errors import TrainingError
 from clozelm.nn.dropout import reseed_dropout
 from clozelm.rng import seed_for
@@ -71,7 +70,7 @@ def pretrain(
 def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
     """Drive an opened run to its last step; see ``pretrain``."""
     last = run.num_steps if stop_after is None else min(run.num_steps, run.step + stop_after)
-    with _sigterm() as stop:
+    with closing(run), _sigterm() as stop:
         while run.step < last:
             report = _step(run)
             must_stop = stop.is_set()
@@ -84,7 +83,6 @@ def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
             yield report
             if must_stop:
                 break
-    run.close()
     if run.step == run.num_steps:
         run.save_model()
 
@@ -108,8 +106,8 @@ def _step(run: Run) -> StepReport:
     return StepReport(
         step=run.step,
         num_steps=run.num_steps,
-        loss=loss / data.count,
-        accuracy=correct / data.count,
+        loss=loss / max(data.count, 1),
+        accuracy=correct / max(data.count, 1),
         predictions=data.count,
         tokens=data.tokens,
         tokens_seen=run.tokens_seen,
@@ -127,14 +125,12 @@ def rehearse(run: Run, *, steps: int = 6) -> float:
 
     The first two warm caches up and are not counted; the result is the median of the others.
     """
-    model = copy.deepcopy(run.model.state_dict())
+    begin = copy.deepcopy(run.weights())
     times = []
     run.num_steps = steps
     for _ in range(steps):
         times.append(_step(run).seconds)
-    run.step, run.tokens_seen, run.cursor, run.elapsed_seconds = 0, 0, Cursor(), 0.0
-    run.model.load_state_dict(model)
-    run.renew_optimisers()
+    run.restart(begin)
     return statistics.median(times[2:])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 import time
 from dataclasses import asdict
@@ -24,20 +22,30 @@ from clozelm.nn.config import EncoderConfig
 from clozelm.nn.heads import MaskedLM
 from clozelm.objectives import OBJECTIVES
 from clozelm.rng import seed_for
+from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train import checkpoint
+from clozelm.train.compile import compile_layers
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
 from clozelm.train.journal import Journal, TensorBoard
 from clozelm.train.masters import Masters
 from clozelm.train.optim import build
 from clozelm.train.plan import Batches, StepData
+from clozelm.train.record import (
+    check_new,
+    check_same,
+    data_fingerprint,
+    open_data,
+    read_record,
+    write_record,
+)
 from clozelm.train.schedule import factor
 from clozelm.train.settings import PretrainSettings
 
-RECORD = "run.json"
 JOURNAL = "journal.jsonl"
 _EVALUATION_SEED = 0
+_RESUMABLE = "The last checkpoint is kept: start again to resume."
 
 
 class Run:
@@ -51,22 +59,23 @@ class Run:
         tokenizer: Tokenizer,
         out: Path,
         heldout: TokenStore | None,
+        precision: str | None = None,
     ) -> None:
         self.settings, self.out = settings, out
         self.store, self.tokenizer, self.heldout = store, tokenizer, heldout
-        self.device = choose_device(settings.run.device)
-        self.precision = choose_precision(settings.run.precision, self.device)
-        self.matrix_rate = matrix_rate(self.precision, self.device)
         self.config = encoder_config(settings, tokenizer)
+        self.device = choose_device(settings.run.device)
+        self.precision = choose_precision(precision or settings.run.precision, self.device)
+        self.matrix_rate = matrix_rate(self.precision, self.device)
         self.model = MaskedLM(self.config)
         self.model.initialise(torch.Generator().manual_seed(seed_for(settings.run.seed, "weights")))
         self.model.to(self.device)
+        self.notices = compile_layers(self.model, settings.run.compile, self.device)
         self.objective = OBJECTIVES["mlm"]()
         self.renew_optimisers()
         self.batches = Batches(settings, store, tokenizer.vocabulary, self.config)
         self.step, self.num_steps, self.tokens_seen, self.cursor = 0, 0, 0, Cursor()
         self.elapsed_seconds = 0.0
-        self.notices: list[str] = []
         self._saved_at = time.perf_counter()
 
     @classmethod
@@ -74,19 +83,18 @@ class Run:
         """Start a run in ``out``, or resume the one of the same settings that is there."""
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
-        tokenizer = Tokenizer.load(data / "tokenizer")
-        store = TokenStore.open(data, tokenizer)
+        store, tokenizer = open_data(data)
         if heldout is None and (data / HELD_OUT).is_dir():
             heldout = data / HELD_OUT
         held = None if heldout is None else TokenStore.open(heldout, tokenizer)
         record = read_record(out)
         if record is not None:
-            _check_same(record, settings, store, out)
-        elif out.exists() and any(out.iterdir()):
-            raise SettingsError(
-                f"{out} is not empty and holds no run: name an empty or new directory with --out."
-            )
-        run = cls(settings, store=store, tokenizer=tokenizer, out=out, heldout=held)
+            check_same(record, settings, store, out)
+        else:
+            check_new(settings, out)
+        # Measured once: a resumed run goes on in the precision it began with.
+        precision = None if record is None else record["precision"]
+        run = cls(settings, store=store, tokenizer=tokenizer, out=out, heldout=held, precision=precision)
         if record is not None:
             run._resume(record)
         else:
@@ -135,6 +143,16 @@ class Run:
             precision=self.precision,
             masters=self.masters,
         )
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights that are trained, in fp32, by their name in the model; views, not copies."""
+        return self.model.state_dict() if self.masters is None else self.masters.state_dict()
+
+    def restart(self, weights: dict[str, torch.Tensor]) -> None:
+        """Go back before the first step, with ``weights`` and nothing learned by the optimisers."""
+        self.model.float().load_state_dict(weights)
+        self.renew_optimisers()
+        self.step, self.tokens_seen, self.cursor, self.elapsed_seconds = 0, 0, Cursor(), 0.0
 
     def advance(self, data: StepData, seconds: float) -> None:
         """Count one finished update."""
@@ -185,7 +203,10 @@ class Run:
         ):
             return
         record = {**report, "elapsed_seconds": self.elapsed_seconds}
-        self.journal.write(record)
+        try:
+            self.journal.write(record)
+        except OSError as error:
+            raise DataError(f"{self.out / JOURNAL} cannot be written: {error.strerror}. {_RESUMABLE}") from error
         if self.tensorboard is not None:
             self.tensorboard.write(record)
 
@@ -220,15 +241,14 @@ class Run:
         model = self.model
         if self.masters is not None:
             model = MaskedLM(self.config)
-            model.load_state_dict(
-                {name: tensor.cpu() for name, tensor in self.masters.tensors.items()}, strict=False
-            )
+            model.load_state_dict(self.weights())
         save(model, self.tokenizer, self.out / "model", family=self.settings.model.family, card=card)
         return self.out / "model"
 
     def _start(self) -> None:
+        with disk_errors(self.out):
+            self.out.mkdir(parents=True, exist_ok=True)
         self.num_steps = self._budgeted_steps()
-        self.out.mkdir(parents=True, exist_ok=True)
         record = {
             "format": 1,
             "clozelm": __version__,
@@ -244,16 +264,11 @@ class Run:
             "unigram_nats": self.unigram_nats,
             "settings": self.settings.model_dump(mode="json"),
         }
-        _write_json(self.out / RECORD, record)
+        write_record(self.out, record)
         self._open_journal(None)
 
     def _resume(self, record: dict[str, Any]) -> None:
         self.num_steps = int(record["num_steps"])
-        if record["precision"] != self.precision:
-            raise SettingsError(
-                f"{self.out} was trained in {record['precision']}, and here {self.precision} is faster: to resume "
-                f"exactly, pass --set run.precision={record['precision']} from the start, or use the same machine."
-            )
         newest, notices = checkpoint.newest(self.out)
         self.notices += notices
         if newest is not None:
@@ -279,22 +294,15 @@ class Run:
             return budget.steps
         if budget.tokens is not None:
             return max(1, round(budget.tokens / self.settings.data.tokens_per_step))
-        if budget.minutes is None:
-            raise SettingsError("No budget: pass --minutes, --steps or --tokens, or set one in [budget].")
-        seconds = self._seconds_per_step()
-        return max(1, round(60 * budget.minutes / seconds))
-
-    def _seconds_per_step(self) -> float:
-        """Time updates on the first batch and put everything back as it was; the median, after two to warm up."""
         from clozelm.train.pretrain import rehearse
 
-        return rehearse(self)
+        assert budget.minutes is not None, "checked by open"
+        return max(1, round(60 * budget.minutes / rehearse(self)))
 
 
 def summarise(settings: PretrainSettings, *, data: Path, heldout: Path | None) -> dict[str, Any]:
     """Return what a run would be, having opened everything it needs and trained nothing."""
-    tokenizer = Tokenizer.load(data / "tokenizer")
-    store = TokenStore.open(data, tokenizer)
+    store, tokenizer = open_data(data)
     if heldout is not None:
         TokenStore.open(heldout, tokenizer)
     config = encoder_config(settings, tokenizer)
@@ -330,51 +338,3 @@ def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderC
             "shorten the rows or raise model.max_positions."
         )
     return config
-
-
-def data_fingerprint(store: TokenStore) -> str:
-    """Return a hash of what is in a store, from its manifest's counts and checksums."""
-    parts = {key: store.manifest[key] for key in ("tokenizer", "num_documents", "num_tokens", "shards")}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def read_record(out: Path) -> dict[str, Any] | None:
-    """Return a run's record, or None when ``out`` holds no run."""
-    path = out / RECORD
-    if not path.exists():
-        return None
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a run record ({error}). Name another --out.") from None
-    return record
-
-
-def _check_same(record: dict[str, Any], settings: PretrainSettings, store: TokenStore, out: Path) -> None:
-    """Refuse to resume under other settings or on other tokens, naming what differs."""
-    before, now = _flat(record["settings"]), _flat(settings.model_dump(mode="json"))
-    differing = [
-        f"{key} was {before.get(key)}, now {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if differing:
-        raise SettingsError(
-            f"{out} holds a run of other settings ({'; '.join(differing)}): use them again to resume it, or "
-            "name another --out."
-        )
-    if record["data"] != data_fingerprint(store):
-        raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    aside.replace(path)

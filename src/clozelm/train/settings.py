@@ -31,6 +31,7 @@ class ModelSettings(Section):
         None, "Longest document piece in tokens; none = the size's own.", ge=8
     )
     window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
+    use_bias: bool | None = setting(None, "Biases in linear layers and norms; none = the size's own.")
     init_std: float | None = setting(None, "Spread of initial weights; none = the size's own.", gt=0.0)
     dropout: float = setting(
         0.0, "Dropout of hidden vectors.", "0.1 in BERT; 0 in ModernBERT", ge=0.0, lt=1.0

@@ -146,10 +146,13 @@ def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _
 
 
 def _word_of(segment: _Segment, encoded: Encoded) -> NDArray[np.int64]:
-    """Return for every piece the word of the segment it lies in, -1 for pieces of no character."""
-    start, end = encoded.offsets[:, 0].astype(np.int64), encoded.offsets[:, 1].astype(np.int64)
+    """Return for every piece the word of the segment it lies in, -1 for pieces of white space.
+
+    The piece of a byte-level or Unigram tokenizer that marks a word's beginning alone is a piece of that word.
+    """
+    start = encoded.offsets[:, 0].astype(np.int64)
     word = np.searchsorted(segment.starts, start, side="right") - 1
-    inside = (end > start) & (word >= 0) & (start < segment.ends[np.maximum(word, 0)])
+    inside = (word >= 0) & (start < segment.ends[np.maximum(word, 0)])
     return np.where(inside, word, -1)
 
 

@@ -1,0 +1,88 @@
+"""The record of a run, ``run.json``: what it is, and whether what is asked for now is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from clozelm.data.store import TOKENIZER, TokenStore, read_manifest
+from clozelm.errors import DataError, SettingsError
+from clozelm.text.atomic import disk_errors
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.settings import PretrainSettings
+
+RECORD = "run.json"
+ASIDE = ".run.json.tmp"
+
+
+def data_fingerprint(store: TokenStore) -> str:
+    """Return a hash of what is in a store, from its manifest's counts and checksums."""
+    parts = {key: store.manifest[key] for key in ("tokenizer", "num_documents", "num_tokens", "shards")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_record(out: Path) -> dict[str, Any] | None:
+    """Return a run's record, or None when ``out`` holds no run."""
+    path = out / RECORD
+    if not path.exists():
+        return None
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"settings", "data", "num_steps", "precision"} - record.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: not a run record ({error}). Name another --out.") from None
+    if missing:
+        raise DataError(f"{path}: not a run record (no {min(missing)}). Name another --out.")
+    return record
+
+
+def open_data(data: Path) -> tuple[TokenStore, Tokenizer]:
+    """Open a store and the tokenizer in it."""
+    read_manifest(data)
+    tokenizer = Tokenizer.load(data / TOKENIZER)
+    return TokenStore.open(data, tokenizer), tokenizer
+
+
+def check_new(settings: PretrainSettings, out: Path) -> None:
+    """Refuse to begin a run without a budget or where something else is."""
+    if not settings.budget.model_dump(exclude_none=True):
+        raise SettingsError("No budget: pass --minutes, --steps or --tokens, or set one in [budget].")
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} is a file: name an empty or new directory with --out.")
+    if out.exists() and {path.name for path in out.iterdir()} - {ASIDE}:
+        raise SettingsError(f"{out} is not empty and holds no run: name an empty or new directory with --out.")
+
+
+def check_same(record: dict[str, Any], settings: PretrainSettings, store: TokenStore, out: Path) -> None:
+    """Refuse to resume under other settings or on other tokens, naming what differs."""
+    before, now = _flat(record["settings"]), _flat(settings.model_dump(mode="json"))
+    differing = [
+        f"{key} was {before.get(key)}, now {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if differing:
+        raise SettingsError(
+            f"{out} holds a run of other settings ({'; '.join(differing)}): use them again to resume it, or "
+            "name another --out."
+        )
+    if record["data"] != data_fingerprint(store):
+        raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def write_record(out: Path, record: dict[str, Any]) -> None:
+    """Write a run's record whole or not at all."""
+    path = out / RECORD
+    aside = path.with_name(ASIDE)
+    with disk_errors(path):
+        aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        aside.replace(path)

@@ -1,0 +1,307 @@
+"""Pretraining: exactly resumable, independent of how a step is cut up, and stopped by what is not finite."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from clozelm.data.loader import Cursor
+from clozelm.errors import DataError, SettingsError, TrainingError
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.pretrain import pretrain, train
+from clozelm.train.run import Run
+from clozelm.train.settings import PretrainSettings
+from tests import tiny_runs
+from tests.tiny_runs import assert_equal_runs, settings, trained
+
+pytestmark = pytest.mark.usefixtures("known_machine")
+
+
+def opened(chosen: PretrainSettings, data: Path, out: Path) -> Run:
+    return Run.open(chosen, data=data, out=out)
+
+
+# --- resuming ---
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+@pytest.mark.parametrize("stop_after", [1, 4])
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    precision: str, optimiser: str, stop_after: int, tiny_store: Path, tmp_path: Path
+) -> None:
+    family = "bert" if optimiser == "adamw" else "modernbert"
+    chosen = settings(f"run.precision={precision}", f"optim.name={optimiser}", f"model.family={family}")
+    trained(chosen, tiny_store, tmp_path / "straight")
+    first = trained(chosen, tiny_store, tmp_path / "cut", stop_after)
+    assert [report.is_saved for report in first] == [False] * (stop_after - 1) + [True]
+    assert not (tmp_path / "cut" / "model").exists()
+    second = trained(chosen, tiny_store, tmp_path / "cut")
+    assert [report.step for report in first + second] == list(range(1, 7))
+    assert_equal_runs(tmp_path / "straight", tmp_path / "cut")
+    losses = [each["loss"] for each in tiny_runs.journal(tmp_path / "cut")]
+    assert len(set(losses)) == len(losses) == 6
+
+
+def test_dropout_and_masks_change_from_step_to_step_and_with_the_seed(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    run = opened(settings(), tiny_store, tmp_path / "a")
+    rates = [report.mask_rate for report in train(run)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == pytest.approx(0.3)
+    assert rates[-1] >= 0.15
+    trained(settings("run.seed=1"), tiny_store, tmp_path / "b")
+    ours, theirs = tiny_runs.weights(tmp_path / "a"), tiny_runs.weights(tmp_path / "b")
+    assert not torch.equal(*(each["bert.embeddings.word_embeddings.weight"] for each in (ours, theirs)))
+    assert tiny_runs.journal(tmp_path / "a")[-1]["loss"] != tiny_runs.journal(tmp_path / "b")[-1]["loss"]
+
+
+def test_a_finished_run_is_opened_and_trains_no_more(tiny_store: Path, tmp_path: Path) -> None:
+    trained(settings(), tiny_store, tmp_path / "a")
+    before = tiny_runs.weights(tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "model")
+    assert trained(settings(), tiny_store, tmp_path / "a") == []
+    assert all(torch.equal(before[name], tensor) for name, tensor in tiny_runs.weights(tmp_path / "a").items())
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tiny_store: Path, tmp_path: Path) -> None:
+    chosen = settings("checkpoint.every_steps=2")
+    trained(chosen, tiny_store, tmp_path / "straight")
+    trained(chosen, tiny_store, tmp_path / "cut", stop_after=4)
+    (weights,) = (tmp_path / "cut" / "checkpoints" / "step-000004").glob("model*")
+    weights.write_bytes(weights.read_bytes()[:-7])
+    run = opened(chosen, tiny_store, tmp_path / "cut")
+    assert run.step == 2
+    assert [notice for notice in run.notices if "step-000004" in notice and "before it is used" in notice]
+    assert f"Resuming {tmp_path / 'cut'} at step 2 of 6." in run.notices
+    list(train(run))
+    assert_equal_runs(tmp_path / "straight", tmp_path / "cut")
+
+
+def test_a_run_without_a_checkpoint_begins_again(tiny_store: Path, tmp_path: Path) -> None:
+    trained(settings(), tiny_store, tmp_path / "straight")
+    reports = pretrain(settings(), data=tiny_store, out=tmp_path / "cut")
+    next(reports)
+    next(reports)
+    reports.close()  # as if killed: nothing was saved, the journal holds two steps
+    assert len(tiny_runs.journal(tmp_path / "cut")) == 2
+    trained(settings(), tiny_store, tmp_path / "cut")
+    assert_equal_runs(tmp_path / "straight", tmp_path / "cut")
+
+
+@pytest.mark.parametrize("override", ["optim.learning_rate=0.5", "run.seed=3", "model.dropout=0", "budget.steps=7"])
+def test_other_settings_are_refused_by_name(override: str, tiny_store: Path, tmp_path: Path) -> None:
+    trained(settings(), tiny_store, tmp_path / "a", stop_after=1)
+    journal = (tmp_path / "a" / "journal.jsonl").read_bytes()
+    name, _, value = override.partition("=")
+    with pytest.raises(SettingsError, match=rf"{name} was .*, now {value}") as caught:
+        trained(settings(override), tiny_store, tmp_path / "a")
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "a" / "journal.jsonl").read_bytes() == journal
+
+
+def test_another_store_is_refused(
+    texts: list[str], tiny_tokenizer: Tokenizer, tiny_store: Path, tmp_path: Path
+) -> None:
+    other = tiny_runs.make_store(tmp_path, texts[:40], tiny_tokenizer)
+    trained(settings(), tiny_store, tmp_path / "a", stop_after=1)
+    with pytest.raises(DataError, match="was trained on other tokens than"):
+        trained(settings(), other, tmp_path / "a")
+
+
+def test_a_resumed_run_keeps_the_precision_that_was_measured(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings("run.precision=auto")
+    monkeypatch.setattr("clozelm.train.hardware.matrix_rate", lambda precision, *_, **__: len(precision))
+    trained(chosen, tiny_store, tmp_path / "a", stop_after=1)
+    faster = {"fp32": 1.0, "bf16": 2.0}
+    monkeypatch.setattr("clozelm.train.hardware.matrix_rate", lambda precision, *_, **__: faster[precision])
+    assert opened(chosen, tiny_store, tmp_path / "a").precision == "fp32"
+    assert opened(chosen, tiny_store, tmp_path / "b").precision == "bf16"
+
+
+# --- the process is killed ---
+
+
+def command(tmp_path: Path, data: Path, out: str, steps: int) -> list[str]:
+    recipe = tiny_runs.recipe(tmp_path)
+    options = ["--data", str(data), "--out", str(tmp_path / out), "--steps", str(steps)]
+    return [*tiny_runs.CLOZE, "pretrain", str(recipe), *options, "--set", "checkpoint.every_steps=5"]
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("killed_by", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_process_loses_nothing_that_matters(
+    killed_by: signal.Signals, tiny_store: Path, tmp_path: Path
+) -> None:
+    steps = 60
+    chosen = settings(f"budget.steps={steps}", "checkpoint.every_steps=5")
+    trained(chosen, tiny_store, tmp_path / "straight")
+    arguments = command(tmp_path, tiny_store, "killed", steps)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(tmp_path / "killed" / "checkpoints" / "step-000005" / "manifest.json", process)
+        process.send_signal(killed_by)
+        out, errors = process.communicate(timeout=60)
+    done = tiny_runs.journal(tmp_path / "killed")[-1]["step"]
+    assert done < steps
+    if killed_by == signal.SIGTERM:
+        assert (process.returncode, errors) == (0, "")
+        assert out.splitlines()[-1] == f"Stopped at step {done} of {steps}; the same command resumes it."
+    else:
+        assert process.returncode == -signal.SIGKILL
+    run = opened(chosen, tiny_store, tmp_path / "killed")
+    assert done - 5 <= run.step <= done
+    if killed_by == signal.SIGTERM:
+        assert run.step == done
+    list(train(run))
+    assert_equal_runs(tmp_path / "straight", tmp_path / "killed")
+
+
+# --- what a step is ---
+
+
+def test_micro_batches_equal_the_big_batch(tiny_store: Path, tmp_path: Path) -> None:
+    """Uneven parts (3, 3 and 2 rows) with unequal numbers of predictions: a mean of means would show."""
+    runs = {}
+    for name, tokens in (("big", 256), ("parts", 96), ("rows", 32)):
+        overrides = (f"data.micro_batch_tokens={tokens}", "model.dropout=0", "model.attention_dropout=0")
+        run = opened(settings(*overrides), tiny_store, tmp_path / name)
+        parts = run.batches.step(Cursor(), 0.3).micro_batches
+        assert len({int((labels != -100).sum()) for _, labels in parts}) > 1 or len(parts) == 1
+        reports = list(train(run, stop_after=1))
+        again = run.batches.step(run.cursor, 0.3)
+        run.model.eval()
+        for batch, labels in again.micro_batches:
+            (run.objective(run.model, batch, labels).loss_sum / again.count).backward()
+        gradients = {key: p.grad for key, p in run.model.named_parameters() if p.grad is not None}
+        runs[name] = reports[0], gradients
+    report, gradients = runs["big"]
+    for name in ("parts", "rows"):
+        other, others = runs[name]
+        assert (other.predictions, other.tokens) == (report.predictions, report.tokens)
+        assert other.loss == pytest.approx(report.loss, rel=1e-6)
+        assert other.gradient_norm == pytest.approx(report.gradient_norm, rel=1e-5)
+        for key, gradient in gradients.items():
+            torch.testing.assert_close(others[key], gradient, rtol=1e-4, atol=1e-6, msg=key)
+
+
+def test_the_loss_falls(tiny_store: Path, tmp_path: Path) -> None:
+    chosen = settings("budget.steps=40", "model.dropout=0", "model.attention_dropout=0", "optim.learning_rate=0.01")
+    reports = trained(chosen, tiny_store, tmp_path / "a")
+    assert reports[-1].loss < reports[0].loss - 0.5
+    assert reports[-1].tokens_seen == sum(report.tokens for report in reports)
+    evaluated = [report.step for report in reports if report.heldout_loss is not None]
+    assert evaluated == list(range(4, 41, 4))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_store: Path, tmp_path: Path) -> None:
+    chosen = settings("checkpoint.every_steps=1")
+    trained(chosen, tiny_store, tmp_path / "a", stop_after=2)
+    run = opened(chosen, tiny_store, tmp_path / "a")
+    with torch.no_grad():
+        run.model.head.bias[7] = float("nan")
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"loss is not finite at step 2 \(seed 0, epoch 0, window 0, rows 16 to 23"):
+        list(train(run))
+    after = run.model.state_dict()
+    assert all(torch.equal(before[k].nan_to_num(), after[k].nan_to_num()) for k in before)
+    kept = sorted(path.name for path in (tmp_path / "a" / "checkpoints").iterdir())
+    assert kept == ["step-000001", "step-000002"]
+    trained(chosen, tiny_store, tmp_path / "a")
+
+
+def test_a_rate_far_too_large_is_stopped(tiny_store: Path, tmp_path: Path) -> None:
+    chosen = settings("optim.learning_rate=1e38", "budget.steps=20", "schedule.warmup=0", "schedule.kind=constant")
+    with pytest.raises(TrainingError, match="not finite at step") as caught:
+        trained(chosen, tiny_store, tmp_path / "a")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_step_with_nothing_to_predict_changes_nothing(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(settings("optim.weight_decay=0"), tiny_store, tmp_path / "a")
+    step = run.batches.step
+
+    def nothing(cursor: Cursor, rate: float):
+        data = step(cursor, rate)
+        empty = [(batch, torch.full_like(labels, -100)) for batch, labels in data.micro_batches]
+        return type(data)(empty, 0, data.tokens, data.rows, data.flops, data.next_cursor)
+
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    monkeypatch.setattr(run.batches, "step", nothing)
+    (report,) = train(run, stop_after=1)
+    assert (report.loss, report.accuracy, report.gradient_norm) == (0.0, 0.0, 0.0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in run.model.state_dict().items())
+
+
+def test_a_part_of_a_step_may_have_nothing_to_predict(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(settings(), tiny_store, tmp_path / "a")
+    step = run.batches.step
+
+    def mostly(cursor: Cursor, rate: float):
+        data = step(cursor, rate)
+        (batch, labels), *others = data.micro_batches
+        empty = [(other, torch.full_like(label, -100)) for other, label in others]
+        count = int((labels != -100).sum())
+        parts = [*empty, (batch, labels)]
+        return type(data)(parts, count, data.tokens, data.rows, data.flops, data.next_cursor)
+
+    monkeypatch.setattr(run.batches, "step", mostly)
+    (report,) = train(run, stop_after=1)
+    assert 0 < report.loss < 20
+    assert all(tensor.isfinite().all() for tensor in run.model.state_dict().values())
+
+
+# --- budgets ---
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_minutes_become_steps_once_and_the_rehearsal_leaves_no_trace(
+    precision: str, tiny_store: Path, tmp_path: Path
+) -> None:
+    common = (f"run.precision={precision}", "optim.name=muon")
+    timed = settings(*common, "budget.steps=none", "budget.minutes=0.005")
+    run = opened(timed, tiny_store, tmp_path / "timed")
+    steps = run.num_steps
+    assert json.loads((tmp_path / "timed" / "run.json").read_text())["num_steps"] == steps
+    list(train(run, stop_after=1))
+    again = opened(timed, tiny_store, tmp_path / "timed")
+    assert (again.num_steps, again.step) == (steps, 1)
+    list(train(again))
+    trained(settings(*common, f"budget.steps={steps}"), tiny_store, tmp_path / "counted")
+    assert_equal_runs(tmp_path / "timed", tmp_path / "counted")
+
+
+def test_tokens_become_steps(tiny_store: Path, tmp_path: Path) -> None:
+    chosen = settings("budget.steps=none", "budget.tokens=1300")
+    assert opened(chosen, tiny_store, tmp_path / "a").num_steps == 5
+
+
+def test_a_disk_error_in_the_journal_is_said_in_one_line(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = opened(settings(), tiny_store, tmp_path / "a")
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run.journal, "write", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        list(train(run))
