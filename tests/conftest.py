@@ -22,9 +22,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["MKL_NUM_THREADS"] = "1"
 
 # The shapes in annotations are checked in every call of these rooms; outside tests they cost nothing.
-jaxtyping.install_import_hook(
-    [f"clozelm.{room}" for room in ("types", "nn", "objectives")], "beartype.beartype"
-)
+jaxtyping.install_import_hook([f"clozelm.{room}" for room in ("types", "nn", "objectives")], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "clozelm"
 
 LAYERS = (
     {"errors", "settings", "types", "rng", "vocab", "process"},
-    {"text", "data", "nn", "masking"},
+    {"text", "data", "nn", "masking", "samples"},
     {"objectives", "families"},
     {"tasks", "hub"},
     {"infer", "export"},

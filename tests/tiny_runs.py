@@ -76,9 +76,7 @@ def recipe(folder: Path) -> Path:
     return path
 
 
-def trained(
-    chosen: PretrainSettings, data: Path, out: Path, stop_after: int | None = None
-) -> list[StepReport]:
+def trained(chosen: PretrainSettings, data: Path, out: Path, stop_after: int | None = None) -> list[StepReport]:
     return list(pretrain(chosen, data=data, out=out, stop_after=stop_after))
 
 

@@ -133,9 +133,7 @@ def _apply(cls: type[BaseModel], given: dict[str, Any], override: str) -> None:
     for key in path[:-1]:
         inner = table.setdefault(key, {})
         if not isinstance(inner, dict):
-            raise SettingsError(
-                f"{key}={_show(inner)} must be a table of settings for '{override}' to change it."
-            )
+            raise SettingsError(f"{key}={_show(inner)} must be a table of settings for '{override}' to change it.")
         table = inner
     table[path[-1]] = _parse(text.strip(), field)
 
@@ -200,9 +198,7 @@ def _unknown(cls: type[BaseModel], name: str) -> str:
     last = name.rpartition(".")[2]
     close = get_close_matches(name, known, n=1) or [each for each in known if each.rpartition(".")[2] == last]
     sections = sorted({each.partition(".")[0] for each in known if "." in each})
-    fallback = (
-        f"The sections are {', '.join(sections)}." if sections else f"The settings are {', '.join(known)}."
-    )
+    fallback = f"The sections are {', '.join(sections)}." if sections else f"The settings are {', '.join(known)}."
     return f"Unknown setting {name!r}. " + (f"Did you mean '{close[0]}'?" if close else fallback)
 
 
@@ -240,9 +236,10 @@ def _misplaced(cls: type[BaseModel], given: Mapping[str, Any], path: Sequence[st
 
 
 def _said_by_validator(name: str, field: FieldInfo | None, detail: ErrorDetails) -> str:
-    said = detail["msg"].partition(", ")[2]
+    said = detail["msg"].partition(", ")[2].rstrip(".") + "."
     if field is None or _sections(field.annotation):
-        return f"{name}: {said}" if name else said
+        is_named = not name or f"{name}." in said
+        return said if is_named else f"{name}: {said}"
     return f"{name}={_show(detail['input'])} {said}"
 
 
@@ -310,9 +307,7 @@ def _type_name(annotation: Any) -> str:
     if get_origin(annotation) in (Union, UnionType, Annotated):
         return " | ".join(_type_name(member) for member in _members(annotation))
     if get_origin(annotation) is not None:
-        inner = ", ".join(
-            "..." if member is Ellipsis else _type_name(member) for member in get_args(annotation)
-        )
+        inner = ", ".join("..." if member is Ellipsis else _type_name(member) for member in get_args(annotation))
         return f"{get_origin(annotation).__name__}[{inner}]"
     return str(getattr(annotation, "__name__", annotation))
 

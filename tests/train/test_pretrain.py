@@ -1,15 +1,18 @@
 """Pretraining: exactly resumable, independent of how a step is cut up, and stopped by what is not finite."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 
+from clozelm.cli.main import main
 from clozelm.data.loader import Cursor
 from clozelm.errors import DataError, SettingsError, TrainingError
 from clozelm.text.tokenizer import Tokenizer
@@ -48,9 +51,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert len(set(losses)) == len(losses) == 6
 
 
-def test_dropout_and_masks_change_from_step_to_step_and_with_the_seed(
-    tiny_store: Path, tmp_path: Path
-) -> None:
+def test_dropout_and_masks_change_from_step_to_step_and_with_the_seed(tiny_store: Path, tmp_path: Path) -> None:
     run = opened(settings(), tiny_store, tmp_path / "a")
     rates = [report.mask_rate for report in train(run)]
     assert rates == sorted(rates, reverse=True)
@@ -123,52 +124,66 @@ def test_a_resumed_run_keeps_the_precision_that_was_measured(
     trained(chosen, tiny_store, tmp_path / "a", stop_after=1)
     faster = {"fp32": 1.0, "bf16": 2.0}
     monkeypatch.setattr("clozelm.train.hardware.matrix_rate", lambda precision, *_, **__: faster[precision])
-    assert opened(chosen, tiny_store, tmp_path / "a").precision == "fp32"
-    assert opened(chosen, tiny_store, tmp_path / "b").precision == "bf16"
+    for name, expected in (("a", "fp32"), ("b", "bf16")):
+        with closing(opened(chosen, tiny_store, tmp_path / name)) as run:
+            assert run.precision == expected
 
 
 # --- the process is killed ---
 
 
-def command(tmp_path: Path, data: Path, out: str, steps: int) -> list[str]:
-    recipe = tiny_runs.recipe(tmp_path)
-    options = ["--data", str(data), "--out", str(tmp_path / out), "--steps", str(steps)]
-    return [*tiny_runs.CLOZE, "pretrain", str(recipe), *options, "--set", "checkpoint.every_steps=5"]
+STEPS = 60
+KILLABLE = (f"budget.steps={STEPS}", "checkpoint.every_steps=5")
+
+
+@pytest.fixture(scope="module")
+def straight(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("straight") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clozelm.train.run.matrix_rate", lambda *_, **__: 1e11)
+        trained(settings(*KILLABLE), tiny_store, out)
+    return out
 
 
 def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("killed_by", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_process_loses_nothing_that_matters(
-    killed_by: signal.Signals, tiny_store: Path, tmp_path: Path
+    killed_by: signal.Signals,
+    straight: Path,
+    tiny_store: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    steps = 60
-    chosen = settings(f"budget.steps={steps}", "checkpoint.every_steps=5")
-    trained(chosen, tiny_store, tmp_path / "straight")
-    arguments = command(tmp_path, tiny_store, "killed", steps)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(tmp_path / "killed" / "checkpoints" / "step-000005" / "manifest.json", process)
+    out = tmp_path / "killed"
+    arguments = ["pretrain", str(tiny_runs.recipe(tmp_path)), "--data", str(tiny_store), "--out", str(out)]
+    arguments += [word for override in KILLABLE for word in ("--set", override)]
+    command = [*tiny_runs.CLOZE, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(out / "checkpoints" / "step-000005", process)
         process.send_signal(killed_by)
-        out, errors = process.communicate(timeout=60)
-    done = tiny_runs.journal(tmp_path / "killed")[-1]["step"]
-    assert done < steps
+        printed, errors = process.communicate(timeout=60)
+    done = tiny_runs.journal(out)[-1]["step"]
+    assert done < STEPS
     if killed_by == signal.SIGTERM:
         assert (process.returncode, errors) == (0, "")
-        assert out.splitlines()[-1] == f"Stopped at step {done} of {steps}; the same command resumes it."
+        assert printed.splitlines()[-1] == f"Stopped at step {done} of {STEPS}; the same command resumes it."
     else:
         assert process.returncode == -signal.SIGKILL
-    run = opened(chosen, tiny_store, tmp_path / "killed")
-    assert done - 5 <= run.step <= done
-    if killed_by == signal.SIGTERM:
-        assert run.step == done
-    list(train(run))
-    assert_equal_runs(tmp_path / "straight", tmp_path / "killed")
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert not caught.value.code
+    resumed = re.search(rf"at step (\d+) of {STEPS}", " ".join(capsys.readouterr().out.split()))
+    assert resumed
+    lost = done - int(resumed[1])
+    assert lost == 0 if killed_by == signal.SIGTERM else 0 <= lost <= 5
+    assert_equal_runs(straight, out)
 
 
 # --- what a step is ---
@@ -215,7 +230,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_store: Path, tmp_path: Pat
     with torch.no_grad():
         run.model.head.bias[7] = float("nan")
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    with pytest.raises(TrainingError, match=r"loss is not finite at step 2 \(seed 0, epoch 0, window 0, rows 16 to 23"):
+    coordinates = r"loss is not finite at step 2 \(seed 0, epoch 0, window 0, rows 16 to 23\)"
+    with pytest.raises(TrainingError, match=coordinates):
         list(train(run))
     after = run.model.state_dict()
     assert all(torch.equal(before[k].nan_to_num(), after[k].nan_to_num()) for k in before)
@@ -291,7 +307,8 @@ def test_minutes_become_steps_once_and_the_rehearsal_leaves_no_trace(
 
 def test_tokens_become_steps(tiny_store: Path, tmp_path: Path) -> None:
     chosen = settings("budget.steps=none", "budget.tokens=1300")
-    assert opened(chosen, tiny_store, tmp_path / "a").num_steps == 5
+    with closing(opened(chosen, tiny_store, tmp_path / "a")) as run:
+        assert run.num_steps == 5
 
 
 def test_a_disk_error_in_the_journal_is_said_in_one_line(
@@ -305,3 +322,14 @@ def test_a_disk_error_in_the_journal_is_said_in_one_line(
     monkeypatch.setattr(run.journal, "write", full)
     with pytest.raises(DataError, match="No space left on device"):
         list(train(run))
+
+
+def test_tensorboard_mirrors_the_journal_over_a_resume(tiny_store: Path, tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    chosen = settings("run.tensorboard=true", "budget.steps=3")
+    trained(chosen, tiny_store, tmp_path / "a", stop_after=2)
+    trained(chosen, tiny_store, tmp_path / "a")
+    read = events.EventAccumulator(str(tmp_path / "a" / "tensorboard")).Reload()
+    losses = [(event.step, event.value) for event in read.Scalars("loss")]
+    expected = [(each["step"], pytest.approx(each["loss"])) for each in tiny_runs.journal(tmp_path / "a")]
+    assert losses == expected

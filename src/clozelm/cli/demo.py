@@ -7,9 +7,7 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for tokenizer, tokens, run and model.")] = Path(
-        "runs/demo"
-    ),
+    out: Annotated[Path, typer.Option(help="Directory for tokenizer, tokens, run and model.")] = Path("runs/demo"),
     minutes: Annotated[float, typer.Option(help="Minutes of optimiser steps.", min=0.01)] = 3.0,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value of the recipe.")] = None,
 ) -> None:

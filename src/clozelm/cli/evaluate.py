@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ def evaluate(
     documents: Annotated[str, typer.Option(help="auto, line, block, record or file.")] = "auto",
     field: Annotated[str, typer.Option(help="Text field of records; several are joined.")] = "text",
     rate: Annotated[float, typer.Option(help="Share of tokens, or words, hidden.")] = 0.15,
-    seed: Annotated[int, typer.Option(help="Seed of the fixed masks.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the fixed masks.")] = 0,
     max_documents: Annotated[int | None, typer.Option(help="Most documents read.", min=1)] = None,
     row_length: Annotated[int, typer.Option(help="Tokens of context.", min=16)] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -35,9 +35,22 @@ def evaluate(
         list(text), reading=reading, rate=rate, seed=seed, max_documents=max_documents, row_length=row_length
     )
     if as_json:
-        typer.echo(json.dumps(asdict(result)))
+        typer.echo(json.dumps(to_json(result), allow_nan=False))
     else:
         _show(result)
+
+
+def to_json(result: "TextEvaluation") -> dict[str, object]:
+    """Return the figures as plain data; what cannot be said, such as the interval of one document, is null."""
+    pieces = {**asdict(result.pieces), "perplexity": result.pieces.perplexity}
+    return {"pieces": _without_nan(pieces), "words": _without_nan(asdict(result.words))}
+
+
+def _without_nan(figures: dict[str, Any]) -> dict[str, Any]:
+    def plain(value: Any) -> Any:
+        return [plain(each) for each in value] if isinstance(value, tuple) else None if value != value else value
+
+    return {name: plain(value) for name, value in figures.items()}
 
 
 def _show(result: "TextEvaluation") -> None:

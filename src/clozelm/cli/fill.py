@@ -6,21 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clozelm.errors import ClozeError
+
 if TYPE_CHECKING:
     from clozelm.infer.fill_mask import Filled
 
 
 def fill(
     model: Annotated[str, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[
-        list[str], typer.Argument(help="Sentences with [MASK]; - reads one per line from stdin.")
-    ],
+    text: Annotated[list[str], typer.Argument(help="Sentences with [MASK]; - reads one per line from stdin.")],
     top: Annotated[int, typer.Option(help="How many candidates per mask.", min=1)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
 ) -> None:
     """Show what MODEL would write in place of each [MASK]."""
-    from clozelm.errors import ClozeError
     from clozelm.flows.model import load
 
     texts = [line for one in text for line in _lines(one)]
@@ -47,7 +46,10 @@ def to_json(filled: "Filled") -> dict[str, object]:
 def _lines(text: str) -> list[str]:
     if text != "-":
         return [text]
-    return [line for line in (one.strip() for one in sys.stdin) if line]
+    try:
+        return [line for line in (one.strip() for one in sys.stdin) if line]
+    except UnicodeDecodeError as error:
+        raise ClozeError(f"Standard input is not UTF-8 text ({error.reason}): convert it first.") from None
 
 
 def _show(filled: "Filled") -> None:

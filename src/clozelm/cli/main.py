@@ -19,6 +19,10 @@ from clozelm.process import tune_process
 COMMANDS = ("demo", "tokenizer", "prepare", "pretrain", "evaluate", "fill", "settings")
 
 
+# Newer versions of typer carry a click of their own, which has no public name.
+_UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
+
+
 class LazyGroup(TyperGroup):
     """A group whose commands are imported on demand, so that no command pays for another."""
 
@@ -47,15 +51,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 2 a user's mistake, 130 interrupted; a traceback is a bug."""
     tune_process()
     try:
-        app(args=arguments, prog_name="cloze")
+        status: Any = app(args=arguments, prog_name="cloze", standalone_mode=False)
     except ClozeError as error:
-        print(f"cloze: {error}", file=sys.stderr)  # noqa: T201
-        status: Any = 2
+        status = _say(str(error))
+    except _UsageError as error:
+        status = _say(_usage(error))
     except KeyboardInterrupt:
         status = 130
     except SystemExit as exit_:
         status = exit_.code
     sys.exit(_flush(status))
+
+
+def _say(mistake: str) -> int:
+    """Print a mistake on standard error, if there is something left to say, and return its exit status."""
+    if mistake:
+        print(f"cloze: {mistake}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _usage(error: Any) -> str:
+    """Return a mistake in the use of a command in one line; nothing when its help was shown instead."""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    where = error.ctx.command_path if error.ctx else "cloze"
+    return f"{said}. See `{where} --help`." if said else ""
 
 
 def _print_version(is_asked: bool) -> None:

@@ -10,9 +10,7 @@ if TYPE_CHECKING:
 
 
 def pretrain(
-    recipe: Annotated[
-        str, typer.Argument(help="Recipe: a TOML file of settings, or the name of a shipped one.")
-    ],
+    recipe: Annotated[str, typer.Argument(help="Recipe: a TOML file of settings, or the name of a shipped one.")],
     data: Annotated[Path, typer.Option(help="Token store made by `cloze prepare`.")],
     out: Annotated[Path, typer.Option(help="Directory of the run; one of the same settings is resumed.")],
     heldout: Annotated[

@@ -36,9 +36,9 @@ def train(
     invalid_utf8: Annotated[str, typer.Option(help="replace or refuse bytes that are not UTF-8.")] = "replace",
     hold_out: Annotated[float, typer.Option(help="Share of the documents, from the end, not to learn from.")] = 0.0,
     sample_megabytes: Annotated[
-        float | None, typer.Option(help="Text to hold at most; longer corpora are sampled.")
+        float | None, typer.Option(min=0.01, help="Text to hold at most; longer corpora are sampled.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace the tokenizer that is there.")] = False,
 ) -> None:
     """Train a tokenizer and report how it fares."""

@@ -117,9 +117,7 @@ def _measure(run: Run, tokens: Path, console: Console) -> None:
     pieces = run.evaluate(whole=True)
     held = documents([tokens / f"{HELD_OUT}.jsonl"])
     words = evaluate_words(run.model, run.tokenizer, (document.text for document in held))
-    table = Table(
-        box=None, show_header=False, pad_edge=False, title="Held-out abstracts", title_justify="left"
-    )
+    table = Table(box=None, show_header=False, pad_edge=False, title="Held-out abstracts", title_justify="left")
     low, high = pieces.interval
     table.add_row("loss", f"{pieces.loss:.3f} nats", f"95% interval {low:.3f} to {high:.3f}")
     table.add_row("unigram", f"{pieces.unigram:.3f} nats", "frequencies of the training text, no context")

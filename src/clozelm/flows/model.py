@@ -39,9 +39,7 @@ class Model:
     @overload
     def fill(self, text: list[str], top: int = 5) -> list[list[list[Candidate]]]: ...
 
-    def fill(
-        self, text: str | list[str], top: int = 5
-    ) -> list[list[Candidate]] | list[list[list[Candidate]]]:
+    def fill(self, text: str | list[str], top: int = 5) -> list[list[Candidate]] | list[list[list[Candidate]]]:
         """Return the ``top`` candidates of every ``[MASK]`` in ``text``; for several texts a list of those.
 
         Warns when a text is longer than the model and each mask was filled from the pieces around it.
@@ -81,8 +79,8 @@ def load(path: str | Path, *, device: str = "cpu") -> Model:
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch says an absent or unknown device either way
-        reason = str(error).partition("\n")[0]
-        raise ModelError(f"The model cannot be moved to device {str(device)!r}: {reason}") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ModelError(f"The model cannot be moved to device {str(device)!r}: {reason}.") from error
 
 
 def evaluate(

@@ -34,9 +34,7 @@ class ProgressLine:
         line = Text(f"step {report.step:,}/{report.num_steps:,}  loss ")
         line.append(f"{self.loss:.3f}", style="bold green" if self.loss < unigram else "bold yellow")
         line.append(f" (unigram {unigram:.2f})  {report.tokens / self.seconds:,.0f} tokens/s  ")
-        line.append(
-            f"{report.peak_share * report.seconds / self.seconds:.0%} of matrix peak  {_clock(left)} left"
-        )
+        line.append(f"{report.peak_share * report.seconds / self.seconds:.0%} of matrix peak  {_clock(left)} left")
         return line
 
 
@@ -49,7 +47,7 @@ def show_run(
     """
     console = console or Console(highlight=False)
     for notice in run.notices:
-        console.print(notice, style="yellow")
+        console.print(notice, style="yellow", soft_wrap=True)
     line, printed = ProgressLine(run), time.monotonic()
     between = max(1, round(probe_every * run.num_steps))
     with Live(console=console, refresh_per_second=4, transient=True) as live:
@@ -57,12 +55,10 @@ def show_run(
             text = line.update(report)
             live.update(text)
             if not console.is_terminal and time.monotonic() - printed > _LINE_SECONDS:
-                console.print(text)
+                console.print(text, soft_wrap=True)
                 printed = time.monotonic()
             if report.heldout_loss is not None:
-                console.print(
-                    f"  step {report.step:,}: held-out loss {report.heldout_loss:.3f} nats", style="cyan"
-                )
+                console.print(f"  step {report.step:,}: held-out loss {report.heldout_loss:.3f} nats", style="cyan")
             if probes and report.step % between == 0 and report.step < report.num_steps:
                 show_answers(run, probes, console)
 
@@ -74,7 +70,7 @@ def show_answers(run: Run, probes: Sequence[str], console: Console, top: int = 3
         for candidate in filled.masks[0]:
             words.append(f"{candidate.token} ", style="bold")
             words.append(f"{candidate.probability:.0%}  ", style="dim")
-        console.print(words)
+        console.print(words, soft_wrap=True)
 
 
 def _mixed(old: float | None, new: float) -> float:

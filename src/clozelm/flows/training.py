@@ -23,23 +23,17 @@ def recipe_path(name: str | Path) -> Path:
     if len(path.parts) == 1 and shipped.is_file():
         return shipped
     known = ", ".join(sorted(each.stem for each in folder.glob("*.toml")))
-    raise SettingsError(
-        f"{name}: there is no such recipe file, and no recipe of that name (shipped: {known})."
-    )
+    raise SettingsError(f"{name}: there is no such recipe file, and no recipe of that name (shipped: {known}).")
 
 
 def open_run(
     settings: PretrainSettings, *, data: Path | str, out: Path | str, heldout: Path | str | None = None
 ) -> Run:
     """Open or resume the run in ``out``; see ``clozelm.pretrain``."""
-    return Run.open(
-        settings, data=Path(data), out=Path(out), heldout=None if heldout is None else Path(heldout)
-    )
+    return Run.open(settings, data=Path(data), out=Path(out), heldout=None if heldout is None else Path(heldout))
 
 
-def plan(
-    settings: PretrainSettings, *, data: Path | str, heldout: Path | str | None = None
-) -> dict[str, Any]:
+def plan(settings: PretrainSettings, *, data: Path | str, heldout: Path | str | None = None) -> dict[str, Any]:
     """Check recipe, tokenizer and store, and return what a run would be, training nothing and writing nothing."""
     return summarise(settings, data=Path(data), heldout=None if heldout is None else Path(heldout))
 

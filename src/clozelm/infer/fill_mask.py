@@ -73,11 +73,12 @@ class FillMask:
         for owner, answer in zip(owners, answers, strict=True):
             masks[owner] += answer
         return [
-            Filled(text, mask, self._notice(len(one)))
-            for text, mask, one in zip(texts, masks, ids, strict=True)
+            Filled(text, mask, self._notice(len(one))) for text, mask, one in zip(texts, masks, ids, strict=True)
         ]
 
     def _encode(self, text: str) -> NDArray[np.int64]:
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ClozeError(f"{_short(text)!r} is not valid text: it has bytes that are not UTF-8.")
         written = self._written.sub(lambda _: self._mask, text)
         ids = self.tokenizer.encode(written).ids.astype(np.int64)
         if not (ids == self.tokenizer.vocabulary.mask_id).any():

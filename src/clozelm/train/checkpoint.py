@@ -42,9 +42,7 @@ class Checkpoint:
         return torch.load(self.path / f"{name}.pt", map_location=device, weights_only=True)
 
 
-def write(
-    root: Path, step: int, payload: Mapping[str, Any], meta: Mapping[str, Any], keep: int
-) -> Checkpoint:
+def write(root: Path, step: int, payload: Mapping[str, Any], meta: Mapping[str, Any], keep: int) -> Checkpoint:
     """Write ``root/checkpoints/step-...`` so that it exists whole or not at all; then drop all but ``keep``.
 
     A part that is a flat dict of tensors becomes a safetensors file, anything else (nested dicts and
@@ -182,6 +180,7 @@ def _damage(path: Path) -> str | None:
 
 
 def opened(path: Path) -> Checkpoint:
+    """Read what is noted beside a checkpoint that is whole; for any checkpoint see ``newest``."""
     manifest = json.loads((path / MANIFEST).read_bytes())
     return Checkpoint(path, int(manifest["step"]), manifest["meta"])
 

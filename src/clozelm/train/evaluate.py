@@ -135,9 +135,7 @@ def evaluate_store(
     loss, owner = np.concatenate(losses), np.concatenate(documents)
     if not loss.size:
         raise DataError("There is nothing to predict: every piece of the text is a special or the unknown one.")
-    unigram = (
-        None if unigram_counts is None else _unigram_losses(unigram_counts)[np.concatenate(labels)].mean()
-    )
+    unigram = None if unigram_counts is None else _unigram_losses(unigram_counts)[np.concatenate(labels)].mean()
     return Evaluation(
         loss=float(loss.mean()),
         interval=ratio_interval(loss, np.ones_like(loss), owner),

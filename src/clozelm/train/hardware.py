@@ -19,11 +19,15 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device: torch.device | None = torch.device(name)
     except RuntimeError:
-        raise SettingsError(f"run.device={name!r} is not a device: use auto, cpu, cuda or cuda:0.") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise SettingsError(f"run.device={name!r} is not a device: use auto, cpu, cuda or cuda:0.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SettingsError(f"run.device={name!r}: PyTorch sees no GPU here. Use run.device=cpu.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"run.device={name!r}: PyTorch sees only {torch.cuda.device_count()} GPU here.")
     return device
 
 
@@ -41,9 +45,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 
 
 @lru_cache(maxsize=8)
-def matrix_rate(
-    precision: Precision, device: torch.device, *, size: int = 4096, seconds: float = 2.0
-) -> float:
+def matrix_rate(precision: Precision, device: torch.device, *, size: int = 4096, seconds: float = 2.0) -> float:
     """Return FLOP/s of the best of up to 20 square matrix products of ``size``, tried for ``seconds``."""
     left = torch.randn(size, size, device=device).to(DTYPES[precision])
     right = torch.randn(size, size, device=device).to(DTYPES[precision])

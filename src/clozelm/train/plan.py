@@ -53,9 +53,7 @@ class Batches:
     def step(self, cursor: Cursor, rate: float) -> StepData:
         """Return the data of the step at ``cursor`` under masking ``rate``."""
         rows, after = self.loader.batch(cursor, self.rows_per_step)
-        masked = mask(
-            rows, self.vocabulary, self.select, rate=rate, corruption=self.corruption, seed=self.seed
-        )
+        masked = mask(rows, self.vocabulary, self.select, rate=rate, corruption=self.corruption, seed=self.seed)
         labels = torch.from_numpy(masked.labels)
         whole = token_batch(rows, masked.input_ids)
         count = int((masked.labels != -100).sum())

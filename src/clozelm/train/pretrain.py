@@ -61,9 +61,7 @@ def pretrain(
     ``stop_after`` steps of this call. Raises ``SettingsError``, ``DataError``, and ``TrainingError`` when the
     loss is not finite.
     """
-    run = Run.open(
-        settings, data=Path(data), out=Path(out), heldout=None if heldout is None else Path(heldout)
-    )
+    run = Run.open(settings, data=Path(data), out=Path(out), heldout=None if heldout is None else Path(heldout))
     yield from train(run, stop_after=stop_after)
 
 

@@ -166,9 +166,7 @@ class Run:
         if self.heldout is None:
             return False
         every = (
-            max(1, round(self.settings.evaluation.every * self.num_steps))
-            if self.settings.evaluation.every
-            else 0
+            max(1, round(self.settings.evaluation.every * self.num_steps)) if self.settings.evaluation.every else 0
         )
         return self.step == self.num_steps or bool(every and self.step % every == 0)
 
@@ -328,9 +326,9 @@ def summarise(settings: PretrainSettings, *, data: Path, heldout: Path | None) -
 def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
     """Return the encoder that the settings ask for, around the tokenizer's vocabulary."""
     given = settings.model.model_dump(exclude={"family", "size"}, exclude_none=True)
-    config = FAMILIES[settings.model.family].preset(
-        settings.model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given
-    )
+    family = FAMILIES[settings.model.family]
+    config = family.preset(settings.model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given)
+    family.write_config(config, tokenizer.vocabulary)  # now, not after training, say what could not be saved
     longest = config.max_positions
     if settings.data.row_length > longest:
         raise SettingsError(

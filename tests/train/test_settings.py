@@ -1,0 +1,97 @@
+"""What a mistake in a recipe is answered with, and that the defaults are a recipe."""
+
+from pathlib import Path
+
+import pytest
+
+from clozelm.errors import ClozeError, SettingsError
+from clozelm.families import FAMILIES
+from clozelm.masking import SELECTORS
+from clozelm.settings import describe, load
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.run import encoder_config
+from clozelm.train.settings import PretrainSettings
+from tests import tiny_models, tiny_runs
+
+
+def said(*overrides: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(PretrainSettings, {}, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("masking.rate=1.5", "masking.rate=1.5 must lie strictly between 0 and 1 (BERT uses 0.15)."),
+        ("masking.rate_end=0", "masking.rate_end=0.0 must lie strictly between 0 and 1 (BERT uses 0.15)."),
+        ("masking.rte=0.2", "Unknown setting 'masking.rte'. Did you mean 'masking.rate'?"),
+        ("masking.strategy=spans", "masking.strategy=spans must be 'uniform' or 'whole_word' (default uniform: "),
+        ("masking.schedule=linear", "masking.schedule=linear needs masking.rate_end, the rate of the last step."),
+        (
+            "masking.corruption.mask=0.95",
+            "masking.corruption.mask=0.95 and masking.corruption.random=0.1 must not add up to more than 1 ",
+        ),
+        ("budget.steps=0", "budget.steps=0 must be at least 1 (default none)."),
+        ("budget.minutes=-1", "budget.minutes=-1 must be greater than 0 (default none)."),
+        ("data.tokens_per_step=100", "data.tokens_per_step=100 must be a multiple of data.row_length=128."),
+        ("optim.learning_rate=inf", "optim.learning_rate=inf must be a finite number (default 0.001: "),
+        ("run.seed=-1", "run.seed=-1 must be at least 0 (default 0)."),
+    ],
+)
+def test_a_mistake_is_answered_with_the_name_the_value_and_what_it_must_be(override: str, message: str) -> None:
+    answer = said(override)
+    assert answer.startswith(message)
+    assert answer.endswith((".", "?"))
+
+
+def test_several_budgets_are_refused() -> None:
+    answer = said("budget.steps=3", "budget.tokens=5")
+    assert answer == "budget.steps=3 and budget.tokens=5 are several budgets: give one of them."
+
+
+def test_every_setting_has_a_meaning_and_every_section_its_defaults() -> None:
+    rows = describe(PretrainSettings)
+    assert all(row.meaning.endswith(".") or "." in row.meaning for row in rows), "a sentence each"
+    assert PretrainSettings().masking.rate == 0.15
+
+
+def test_choices_are_those_of_the_registries() -> None:
+    """Two lists that must agree: the literals of the settings, and what is registered."""
+    types = {row.name: set(row.type.split(" | ")) for row in describe(PretrainSettings)}
+    assert types["model.family"] == set(FAMILIES)
+    assert types["masking.strategy"] == set(SELECTORS)
+
+
+def test_shipped_recipes_are_valid(root: Path) -> None:
+    recipes = sorted((root / "src" / "clozelm" / "recipes").glob("*.toml"))
+    assert recipes
+    for path in recipes:
+        encoder_config(load(PretrainSettings, path), tiny_models.wordpiece())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.row_length=128", "data.row_length=128 is longer than model.max_positions=64"),
+        ("model.size=huge", "bert has no size 'huge'; its sizes are tiny, small, base."),
+        ("model.num_heads=5", "hidden_size=32 is not a multiple of num_heads=5"),
+        ("model.window=8", "bert has no window=8"),
+        ("model.use_bias=false", "bert has no use_bias=False"),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused_before_training(
+    override: str, message: str, tiny_tokenizer: Tokenizer
+) -> None:
+    with pytest.raises(ClozeError) as caught:
+        encoder_config(tiny_runs.settings(override), tiny_tokenizer)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_has_an_encoder_for_every_size(family: str) -> None:
+    for size in FAMILIES[family].sizes:
+        chosen = load(PretrainSettings, {"model": {"family": family, "size": size}})
+        assert encoder_config(chosen, tiny_models.wordpiece()).vocab_size == tiny_models.VOCAB_SIZE
