@@ -1,42 +1,12 @@
 """Bad input at the command line: exit 2, one clear line, nothing half-written left."""
 
-import io
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from clozelm.cli.main import main
 from tests import tiny_models, tiny_runs
-
-Mistake = Callable[..., str]
-
-
-@pytest.fixture
-def mistake(capsys: pytest.CaptureFixture[str]) -> Mistake:
-    """Run `cloze` on arguments that must be refused, and return what it says."""
-
-    def run(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        error = capsys.readouterr().err
-        assert caught.value.code == 2, error
-        assert len(error.splitlines()) == 1, error
-        assert error.startswith("cloze: ")
-        assert error.rstrip().endswith((".", "?")), "a sentence"
-        return error.removeprefix("cloze: ").rstrip("\n")
-
-    return run
-
-
-@pytest.fixture
-def corpus(texts: list[str], tmp_path: Path) -> Path:
-    path = tmp_path / "corpus.txt"
-    path.write_text("\n\n".join(texts), encoding="utf-8")
-    return path
+from tests.cli.conftest import Mistake
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +74,6 @@ def test_files_that_cannot_be_read(
         assert said in answer
         if kind != "blank":
             assert path.name in answer
-
-
-@pytest.mark.parametrize("kind", ["missing", "empty", "blank", "binary"])
-def test_files_that_cannot_be_evaluated_on(kind: str, mistake: Mistake, model: Path, tmp_path: Path) -> None:
-    path = bad_file(kind, tmp_path)
-    assert path.name in mistake("evaluate", model, path)
 
 
 def test_an_unreadable_file(mistake: Mistake, tokenizer_folder: Path, corpus: Path, out: Path) -> None:
@@ -273,10 +237,6 @@ def test_recipes(
     assert said in mistake("pretrain", path, "--data", tiny_store, "--out", out, "--steps", 2)
 
 
-def copied(store: Path, folder: Path) -> Path:
-    return Path(shutil.copytree(store, folder / "copy"))
-
-
 @pytest.mark.usefixtures("known_machine")
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
 def test_data_that_is_no_whole_store(
@@ -287,7 +247,7 @@ def test_data_that_is_no_whole_store(
 
     assert "make a token store with `cloze prepare`" in refused(tmp_path / "nowhere")
     assert "is not a token store" in refused(tmp_path)
-    store = copied(tiny_store, tmp_path)
+    store = Path(shutil.copytree(tiny_store, tmp_path / "copy"))
     shard = next(store.glob("tokens-*.bin"))
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-2])
@@ -320,72 +280,6 @@ def test_a_run_whose_record_is_damaged(
     (tmp_path / "run" / "run.json").write_text(content, encoding="utf-8")
     answer = mistake("pretrain", recipe, "--data", tiny_store, "--out", tmp_path / "run")
     assert "run.json: not a run record" in answer
-
-
-# --- models ---
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from clozelm import hub
-
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    hub.save(tiny_models.tiny_model("bert"), tiny_models.wordpiece(), folder, family="bert")
-    return folder
-
-
-def test_model_directories(mistake: Mistake, model: Path, corpus: Path, tmp_path: Path) -> None:
-    broken = copied(model, tmp_path)
-    weights = broken / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    strange = tmp_path / "strange"
-    strange.mkdir()
-    (strange / "config.json").write_text(json.dumps({"model_type": "gpt2"}), encoding="utf-8")
-    for folder, said in (
-        (tmp_path / "nowhere", "There is no model directory"),
-        (corpus, "There is no model directory"),
-        (tmp_path, "holds no config.json"),
-        (strange, "gpt2"),
-        (broken, "damaged or cut short"),
-    ):
-        assert said in mistake("fill", folder, "a [MASK]")
-        assert said in mistake("evaluate", folder, corpus)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("a word",), "'a word' has no [MASK]"),
-        (("",), "'' has no [MASK]"),
-        (("a \udcff [MASK]",), "is not valid text"),
-        (("a [MASK]", "--top", 0), "--top"),
-        (("a [MASK]", "--device", "abacus"), "device 'abacus'"),
-        ((), "Missing argument"),
-    ],
-)
-def test_fill(arguments: tuple[object, ...], said: str, mistake: Mistake, model: Path) -> None:
-    assert said in mistake("fill", model, *arguments)
-
-
-def test_standard_input_that_is_no_text(mistake: Mistake, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff [MASK]\n"), encoding="utf-8"))
-    assert "Standard input is not UTF-8 text" in mistake("fill", model, "-")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--rate", 0), "--rate=0.0 must lie strictly between 0 and 1"),
-        (("--rate", 1.5), "--rate=1.5 must lie strictly between 0 and 1"),
-        (("--rate", "nan"), "--rate=nan must lie strictly between 0 and 1"),
-        (("--row-length", 2), "--row-length"),
-        (("--max-documents", 0), "--max-documents"),
-        (("--documents", "page"), "documents=page must be"),
-        (("--seed", -1), "seed"),
-    ],
-)
-def test_evaluate(options: tuple[object, ...], said: str, mistake: Mistake, model: Path, corpus: Path) -> None:
-    assert said in mistake("evaluate", model, corpus, *options)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The encoder: packed is padded, scored-only is full, documents never see each other; gradients too."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,7 +9,7 @@ from clozelm.families import FAMILIES
 from clozelm.nn.attention import visible
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import Encoder
-from clozelm.nn.heads import MaskedLM
+from clozelm.nn.heads import MaskedLM, MlmHead
 from clozelm.types import TokenBatch
 from tests import tiny_models
 
@@ -168,3 +169,12 @@ def test_impossible_shapes() -> None:
         EncoderConfig(vocab_size=10, hidden_size=9, num_heads=3, rotary=True)
     with pytest.raises(ModelError, match="pad_id=10 lies outside"):
         EncoderConfig(vocab_size=10, hidden_size=8, num_heads=2, pad_id=10)
+
+
+def test_the_output_bias_can_start_at_log_frequencies() -> None:
+    head = MlmHead(EncoderConfig(4, 8, 1, 2, 8, 16))
+    counts = np.array([0, 9, 99, 999])
+    head.start_from(counts)
+    share = head.bias.detach().softmax(dim=0).numpy()
+    np.testing.assert_allclose(share, (counts + 1) / (counts + 1).sum(), rtol=1e-5)
+    assert abs(float(head.bias.detach().mean())) < 1e-6

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clozelm.nn.config import EncoderConfig
@@ -26,6 +28,15 @@ class MlmHead(nn.Module):
         """Return what is multiplied with the vocabulary."""
         out: Tensor = self.norm(self.activation(self.dense(hidden)))
         return out
+
+    @torch.no_grad()
+    def start_from(self, counts: NDArray[np.int64]) -> None:
+        """Set the output bias to log frequencies (one added to each count, mean 0 over the vocabulary).
+
+        A new model then begins near the unigram loss instead of spending its first steps on frequencies.
+        """
+        logs = torch.from_numpy(np.log(counts + 1.0)).to(self.bias)
+        self.bias.copy_(logs - logs.mean())
 
 
 class MaskedLM(nn.Module):

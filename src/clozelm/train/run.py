@@ -69,6 +69,8 @@ class Run:
         self.matrix_rate = matrix_rate(self.precision, self.device)
         self.model = MaskedLM(self.config)
         self.model.initialise(torch.Generator().manual_seed(seed_for(settings.run.seed, "weights")))
+        if settings.model.unigram_bias:
+            self.model.head.start_from(store.unigram_counts())
         self.model.to(self.device)
         self.notices = compile_layers(self.model, settings.run.compile, self.device)
         self.objective = OBJECTIVES["mlm"]()
@@ -325,7 +327,7 @@ def summarise(settings: PretrainSettings, *, data: Path, heldout: Path | None) -
 
 def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
     """Return the encoder that the settings ask for, around the tokenizer's vocabulary."""
-    given = settings.model.model_dump(exclude={"family", "size"}, exclude_none=True)
+    given = settings.model.model_dump(exclude={"family", "size", "unigram_bias"}, exclude_none=True)
     family = FAMILIES[settings.model.family]
     config = family.preset(settings.model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given)
     family.write_config(config, tokenizer.vocabulary)  # now, not after training, say what could not be saved

@@ -29,6 +29,9 @@ class ModelSettings(Section):
     intermediate_size: int | None = setting(None, "Width of the perceptron; none = the size's own.", ge=1)
     max_positions: int | None = setting(None, "Longest document piece in tokens; none = the size's own.", ge=8)
     window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
+    unigram_bias: bool = setting(
+        True, "Start the output bias at the log frequencies of the pieces, not at 0.", "Karpathy 2019"
+    )
     use_bias: bool | None = setting(None, "Biases in linear layers and norms; none = the size's own.")
     init_std: float | None = setting(None, "Spread of initial weights; none = the size's own.", gt=0.0)
     dropout: float = setting(0.0, "Dropout of hidden vectors.", "0.1 in BERT; 0 in ModernBERT", ge=0.0, lt=1.0)
