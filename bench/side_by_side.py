@@ -10,6 +10,7 @@ minutes; each is scored in bits per byte on the same hidden words.
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -31,7 +32,7 @@ PROBES = (
     "The river flows into the [MASK] Ocean.",
 )
 ROW_LENGTH = 128
-ROWS_PER_STEP = 32
+ROWS_PER_STEP = 16
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def run_both(options: argparse.Namespace) -> None:
         ours += ["--set", setting]
     peer = [sys.executable, "-m", "bench.side_by_side", "peer", str(options.tokens), "--minutes", str(options.minutes)]
     peer += ["--folder", str(options.folder), "--keep-every", str(every), "--peer-rate", str(options.peer_rate)]
-    peer += ["--size", options.size]
+    peer += ["--size", options.size, *(part for setting in options.set for part in ("--set", setting))]
     started = [
         subprocess.Popen(["taskset", "-c", str(core), *command], env=threads, stdout=open(log, "w"),  # noqa: SIM115
                          stderr=subprocess.STDOUT)
@@ -147,11 +148,16 @@ def peer_model(options: argparse.Namespace, tokenizer: Any) -> Any:
     from transformers import AutoModelForMaskedLM, ModernBertConfig, set_seed
 
     from clozelm.families import FAMILIES
+    from clozelm.flows.training import recipe_path
+    from clozelm.settings import load
     from clozelm.text.tokenizer import Tokenizer
+    from clozelm.train.run import encoder_config
+    from clozelm.train.settings import PretrainSettings
 
     ours = Tokenizer.load(options.tokens / "tokenizer")
-    family = FAMILIES["modernbert"]
-    written = family.write_config(family.preset(options.size, ours.vocab_size), ours.vocabulary)
+    settings = load(PretrainSettings, recipe_path("english"), [f"model.size={options.size}", *options.set])
+    config = dataclasses.replace(encoder_config(settings, ours), init_std=0.02)  # the stock initialisation
+    written = FAMILIES["modernbert"].write_config(config, ours.vocabulary)
     set_seed(0)
     return AutoModelForMaskedLM.from_config(ModernBertConfig(**written))
 

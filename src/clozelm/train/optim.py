@@ -98,6 +98,7 @@ def build(
     momentum: float,
     scaling: Scaling,
     precision: Precision,
+    split: bool = False,
     masters: Masters | None = None,
 ) -> Optimisers:
     """Build the optimisers of ``OPTIMISERS[name]`` over the model's weights, or over their ``masters``.
@@ -117,7 +118,7 @@ def build(
     parts: dict[str, torch.optim.Optimizer] = {"adamw": adamw}
     if matrices:
         parts["muon"] = Muon(
-            _block_groups(_tensors(matrices, masters), _blocks(model)),
+            _block_groups(_tensors(matrices, masters), _blocks(model) if split else {}),
             lr=muon_learning_rate,
             momentum=momentum,
             weight_decay=weight_decay,

@@ -139,6 +139,7 @@ class Run:
             muon_learning_rate=section.muon_learning_rate,
             momentum=section.momentum,
             scaling=section.scaling,
+            split=section.split,
             weight_decay=section.weight_decay,
             betas=(section.beta1, section.beta2),
             eps=section.eps,

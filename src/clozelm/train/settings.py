@@ -29,6 +29,7 @@ class ModelSettings(Section):
     intermediate_size: int | None = setting(None, "Width of the perceptron; none = the size's own.", ge=1)
     max_positions: int | None = setting(None, "Longest document piece in tokens; none = the size's own.", ge=8)
     window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
+    global_every: int | None = setting(None, "Every n-th layer sees the whole document; none = the size's.", ge=1)
     unigram_bias: bool = setting(
         True, "Start the output bias at the log frequencies of the pieces, not at 0.", "Karpathy 2019"
     )
@@ -95,6 +96,7 @@ class OptimSettings(Section):
         "Muon's rate per matrix: sqrt(rows / columns), or as large as AdamW's.",
         "Liu et al. 2025, 2.2",
     )
+    split: bool = setting(False, "Muon treats the parts of fused projections each by itself.")
     momentum: float = setting(0.95, "Momentum of Muon.", "Jordan 2024", ge=0.0, lt=1.0)
     weight_decay: float = setting(0.01, "Decoupled decay of matrices.", "Devlin et al. 2018, A.2", ge=0.0)
     beta1: float = setting(0.9, "First decay of AdamW.", "Devlin et al. 2018, A.2", ge=0.0, lt=1.0)
