@@ -121,9 +121,7 @@ def clock_callback() -> Any:
     return Clock()
 
 
-def train(
-    options: argparse.Namespace, rows: Sequence[np.ndarray], collator: Any, clock: Any, folder: str
-) -> None:
+def train(options: argparse.Namespace, rows: Sequence[np.ndarray], collator: Any, clock: Any, folder: str) -> None:
     import torch
     from transformers import Trainer, TrainingArguments
 

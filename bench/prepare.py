@@ -26,8 +26,8 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:
         work = Path(folder)
-        corpus = _corpus(options.data, work / "corpus.txt", int(options.megabytes * 1e6))
-        tokenizer = _tokenizer(corpus, work / "tokenizer", options.vocab_size)
+        corpus = corpus_of(options.data, work / "corpus.txt", int(options.megabytes * 1e6))
+        tokenizer = tokenizer_of(corpus, work / "tokenizer", options.vocab_size)
         rows = [_measure(peer, corpus, tokenizer, work, options.workers) for peer in ("clozelm", "datasets")]
     print(f"{options.megabytes:g} MB of text, WordPiece {options.vocab_size}, {options.workers} processes")
     print(f"{'':10} {'tokens':>12} {'seconds':>8} {'tokens/s':>10} {'peak MB':>8} {'bytes/token':>11}")
@@ -51,6 +51,12 @@ def run_clozelm(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Measu
 
 
 def run_datasets(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Measure:
+    grouped = grouped_by_datasets(corpus, tokenizer, out, workers)
+    files = [Path(entry["filename"]) for entry in grouped.cache_files]  # already on disk: nothing to save
+    return lambda: (sum(map(len, grouped["input_ids"])), sum(file.stat().st_size for file in files))
+
+
+def grouped_by_datasets(corpus: Path, tokenizer: Path, out: Path, workers: int):
     """The usual recipe (transformers' run_mlm.py): tokenise batches, join them, cut into blocks."""
     os.environ["HF_DATASETS_CACHE"] = str(out / "cache")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -73,9 +79,7 @@ def run_datasets(corpus: Path, tokenizer: Path, out: Path, workers: int) -> Meas
         num_proc=workers,
         remove_columns=["text"],
     )
-    grouped = tokens.map(_grouped, batched=True, num_proc=workers)
-    files = [Path(entry["filename"]) for entry in grouped.cache_files]  # already on disk: nothing to save
-    return lambda: (sum(map(len, grouped["input_ids"])), sum(file.stat().st_size for file in files))
+    return tokens.map(_grouped, batched=True, num_proc=workers)
 
 
 RUNNERS = {"clozelm": run_clozelm, "datasets": run_datasets}
@@ -137,7 +141,7 @@ def _run_peer(peer: str, paths: list[str], workers: int) -> None:
     print(json.dumps({"tokens": tokens, "seconds": seconds, "disk_bytes": disk_bytes}))
 
 
-def _corpus(data: Path, path: Path, size: int) -> Path:
+def corpus_of(data: Path, path: Path, size: int) -> Path:
     left = size
     with path.open("wb") as file:
         for shard in sorted(data.glob("train*.txt.xz")):
@@ -150,7 +154,7 @@ def _corpus(data: Path, path: Path, size: int) -> Path:
     return path
 
 
-def _tokenizer(corpus: Path, path: Path, vocab_size: int) -> Path:
+def tokenizer_of(corpus: Path, path: Path, vocab_size: int) -> Path:
     from clozelm.text.readers import documents
     from clozelm.text.train_tokenizer import train
 

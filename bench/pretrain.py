@@ -54,9 +54,7 @@ TABLE = (
 
 def main() -> None:
     options = parse_options()
-    chosen = (
-        [row for row in TABLE if any(part in row.name for part in options.only)] if options.only else TABLE
-    )
+    chosen = [row for row in TABLE if any(part in row.name for part in options.only)] if options.only else TABLE
     print(f"{machine()}, commit {commit()}, {options.repeats} turns each; real tokens, padding not counted\n")
     print(HEADER)
     for row in chosen:
@@ -70,9 +68,7 @@ def parse_options() -> argparse.Namespace:
     parse.add_argument("--repeats", type=int, default=2, help="turns of each side")
     parse.add_argument("--steps", type=int, default=0, help="measured steps, instead of the table's")
     parse.add_argument("--warm-up", type=int, default=3)
-    parse.add_argument(
-        "--compile", action="store_true", help="torch.compile on both sides (not for defaults)"
-    )
+    parse.add_argument("--compile", action="store_true", help="torch.compile on both sides (not for defaults)")
     parse.add_argument("--peer-only", action="store_true", help="measure only transformers")
     parse.add_argument("--threads", type=int, default=0)
     parse.add_argument("--folder", type=Path, default=ROOT / "runs" / "bench", help="where rows are kept")
@@ -84,11 +80,7 @@ def measure(row: Row, options: argparse.Namespace) -> tuple[list[Result], list[R
     steps = options.steps or row.steps
     count = (steps + options.warm_up) * row.rows_per_step
     make = (row.shape, row.kind, count, options.folder)
-    path = (
-        rows_of(row.shape, row.kind, options.text, count, options.folder)
-        if options.text
-        else random_rows(*make)
-    )
+    path = rows_of(row.shape, row.kind, options.text, count, options.folder) if options.text else random_rows(*make)
     common: tuple[str, ...] = (str(path), "--shape", row.shape, "--rows-per-step", str(row.rows_per_step))
     common += ("--steps", str(steps), "--warm-up", str(options.warm_up), "--threads", str(options.threads))
     ours: list[Result] = []

@@ -48,9 +48,7 @@ def rows_of(shape: str, kind: str, paths: Sequence[Path], count: int, folder: Pa
     encoded = _encode(texts, SHAPES[shape].vocab_size)
     rows = list(islice(_grouped(encoded) if kind == "grouped" else _single(encoded), count))
     if len(rows) < count:
-        raise SystemExit(
-            f"the corpus gives {len(rows)} of the {count} rows the benchmark needs: name more text"
-        )
+        raise SystemExit(f"the corpus gives {len(rows)} of the {count} rows the benchmark needs: name more text")
     write_rows(path, rows)
     return path
 

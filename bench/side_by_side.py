@@ -68,16 +68,40 @@ def run_both(options: argparse.Namespace) -> None:
     threads = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     every = options.keep_every
     ours = [str(Path(sys.executable).parent / "cloze"), "pretrain", "english"]
-    ours += ["--data", str(options.tokens), "--out", str(options.folder / "ours"), "--minutes", str(options.minutes)]
-    for setting in (f"model.size={options.size}", "run.threads=1", f"checkpoint.every_minutes={every}",
-                    "checkpoint.keep=1000", *options.set):
+    ours += [
+        "--data",
+        str(options.tokens),
+        "--out",
+        str(options.folder / "ours"),
+        "--minutes",
+        str(options.minutes),
+    ]
+    for setting in (
+        f"model.size={options.size}",
+        "run.threads=1",
+        f"checkpoint.every_minutes={every}",
+        "checkpoint.keep=1000",
+        *options.set,
+    ):
         ours += ["--set", setting]
-    peer = [sys.executable, "-m", "bench.side_by_side", "peer", str(options.tokens), "--minutes", str(options.minutes)]
+    peer = [
+        sys.executable,
+        "-m",
+        "bench.side_by_side",
+        "peer",
+        str(options.tokens),
+        "--minutes",
+        str(options.minutes),
+    ]
     peer += ["--folder", str(options.folder), "--keep-every", str(every), "--peer-rate", str(options.peer_rate)]
     peer += ["--size", options.size, *(part for setting in options.set for part in ("--set", setting))]
     started = [
-        subprocess.Popen(["taskset", "-c", str(core), *command], env=threads, stdout=open(log, "w"),  # noqa: SIM115
-                         stderr=subprocess.STDOUT)
+        subprocess.Popen(
+            ["taskset", "-c", str(core), *command],
+            env=threads,
+            stdout=open(log, "w"),  # noqa: SIM115
+            stderr=subprocess.STDOUT,
+        )
         for core, (command, log) in enumerate(
             [(ours, options.folder / "ours.log"), (peer, options.folder / "peer.log")]
         )
@@ -108,8 +132,9 @@ def train_peer(options: argparse.Namespace) -> None:
     chosen = [rows[index] for index in order[: steps * ROWS_PER_STEP]]
     model = peer_model(options, tokenizer)
     keeper = keep_callback(model, tokenizer, folder, options)
-    Trainer(model, trainer_arguments(folder, steps, precision, options.peer_rate), collator, chosen,
-            callbacks=[keeper]).train()
+    Trainer(
+        model, trainer_arguments(folder, steps, precision, options.peer_rate), collator, chosen, callbacks=[keeper]
+    ).train()
     keeper.keep(steps)
 
 

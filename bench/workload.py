@@ -56,9 +56,7 @@ class Result:
 def parser(description: str) -> argparse.ArgumentParser:
     """The command line of one side of a benchmark."""
     parse = argparse.ArgumentParser(description=description)
-    parse.add_argument(
-        "rows", type=Path, help=".npy int [rows, seq], or .npz with flat ids and offsets (ragged)"
-    )
+    parse.add_argument("rows", type=Path, help=".npy int [rows, seq], or .npz with flat ids and offsets (ragged)")
     parse.add_argument("--shape", choices=SHAPES, default="tiny")
     parse.add_argument("--rows-per-step", type=int, default=32)
     parse.add_argument("--steps", type=int, default=20, help="optimiser steps that are measured")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 
 import torch
 
@@ -57,8 +58,8 @@ def pretrain(
     """Train on the token store ``data``, leaving checkpoints, a journal and the model in ``out``.
 
     A run of the same settings found in ``out`` is resumed, bit for bit; one of other settings is refused. At
-    the end ``out/model`` is a Hugging Face directory. SIGTERM saves and ends the generator; so does
-    ``stop_after`` steps of this call. Raises ``SettingsError``, ``DataError``, and ``TrainingError`` when the
+    the end ``out/model`` is a Hugging Face directory. SIGTERM or Ctrl-C saves and ends the generator;
+    so does ``stop_after`` steps of this call. Raises ``SettingsError``, ``DataError``, and ``TrainingError`` when the
     loss is not finite.
     """
     run = Run.open(settings, data=Path(data), out=Path(out), heldout=None if heldout is None else Path(heldout))
@@ -68,7 +69,7 @@ def pretrain(
 def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
     """Drive an opened run to its last step; see ``pretrain``."""
     last = run.num_steps if stop_after is None else min(run.num_steps, run.step + stop_after)
-    with closing(run), _sigterm() as stop:
+    with closing(run), _stop_signals() as stop:
         while run.step < last:
             report = _step(run)
             must_stop = stop.is_set()
@@ -173,14 +174,25 @@ def _replaced(report: StepReport, **changes: float | bool) -> StepReport:
 
 
 @contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """Turn SIGTERM into an event while training; only a main thread may, elsewhere it never sets."""
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn SIGTERM and Ctrl-C into an event while training, a second Ctrl-C into what it usually is.
+
+    Only a main thread may catch signals; in another the event never sets.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    for name in before:
+        signal.signal(name, stop)
     try:
         yield event
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
