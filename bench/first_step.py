@@ -44,8 +44,10 @@ def main() -> None:
         )
         module = [sys.executable, "-m", "bench.first_step", "--peer"]
         theirs = seconds_of([*module, str(corpus), str(tokenizer), str(work / "peer")])
-    print(f"{options.megabytes:g} MB of raw text to the first step: clozelm {ours:.1f} s, transformers {theirs:.1f} s, "
-          f"{theirs / ours:.1f}x sooner")  # fmt: skip
+    print(
+        f"{options.megabytes:g} MB of text to the first step: clozelm {ours:.1f} s, transformers {theirs:.1f} s, "
+        f"{theirs / ours:.1f}x sooner"
+    )
 
 
 def seconds_of(*commands: list[str]) -> float:
@@ -70,10 +72,22 @@ def peer(corpus: Path, tokenizer: Path, out: Path) -> None:
     grouped = prepare.grouped_by_datasets(corpus, tokenizer, out, 2)
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     shape: Shape = SHAPES["tiny"]
-    config = BertConfig(vocab_size=shape.vocab_size, hidden_size=shape.hidden_size, num_hidden_layers=shape.num_layers,
-                        num_attention_heads=shape.num_heads, intermediate_size=shape.intermediate_size)  # fmt: skip
-    arguments = TrainingArguments(output_dir=str(out / "trainer"), max_steps=1, per_device_train_batch_size=32,
-                                  use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True)  # fmt: skip
+    config = BertConfig(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        intermediate_size=shape.intermediate_size,
+    )
+    arguments = TrainingArguments(
+        output_dir=str(out / "trainer"),
+        max_steps=1,
+        per_device_train_batch_size=32,
+        use_cpu=True,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
     collator = DataCollatorForLanguageModeling(loaded, mlm=True)
     Trainer(BertForMaskedLM(config), arguments, collator, grouped).train()
 

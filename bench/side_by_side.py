@@ -4,9 +4,9 @@
     python -m bench.side_by_side score --folder runs/side --text held.txt        the scores alone
 
 TOKENS is a token store made by `cloze prepare`; both read its tokens with its tokenizer. Our side is
-`cloze pretrain` with its optimiser; the Trainer side is ModernBertForMaskedLM under AdamW with a linear schedule, in
-fp32 or bf16 by measurement, on rows grouped as transformers' run_mlm example groups them. Both keep a model every few
-minutes; each is scored in bits per byte on the same hidden words.
+`cloze pretrain english`; the Trainer side is ModernBertForMaskedLM of the same shape under AdamW with a linear
+schedule, in fp32 or bf16 by measurement, on rows grouped as transformers' run_mlm example groups them. Both keep a
+model every few minutes; each is scored in bits per byte on the same hidden words.
 """
 
 import argparse
@@ -191,11 +191,21 @@ def trainer_arguments(folder: Path, steps: int, precision: str, rate: float) -> 
     from transformers import TrainingArguments
 
     return TrainingArguments(
-        output_dir=str(folder / "trainer"), max_steps=steps, per_device_train_batch_size=ROWS_PER_STEP,
-        learning_rate=rate, warmup_steps=max(1, steps // 20), lr_scheduler_type="linear", weight_decay=0.01,
-        bf16=precision == "bf16", use_cpu=True, seed=0, logging_steps=50, save_strategy="no", report_to="none",
+        output_dir=str(folder / "trainer"),
+        max_steps=steps,
+        per_device_train_batch_size=ROWS_PER_STEP,
+        learning_rate=rate,
+        warmup_steps=max(1, steps // 20),
+        lr_scheduler_type="linear",
+        weight_decay=0.01,
+        bf16=precision == "bf16",
+        use_cpu=True,
+        seed=0,
+        logging_steps=50,
+        save_strategy="no",
+        report_to="none",
         disable_tqdm=True,
-    )  # fmt: skip
+    )
 
 
 def keep_callback(model: Any, tokenizer: Any, folder: Path, options: argparse.Namespace) -> Any:
@@ -236,8 +246,11 @@ def score(options: argparse.Namespace) -> None:
 
         words = evaluate_words(model.masked_lm, model.tokenizer, texts)
         low, high = words.interval
-        print(f"| {side} | {seconds / 60:.1f} | {tokens / 1e6:.2f}M | {words.bits_per_byte:.3f} | "
-              f"{low:.3f} to {high:.3f} | {words.words_right:.1%} |", flush=True)  # fmt: skip
+        print(
+            f"| {side} | {seconds / 60:.1f} | {tokens / 1e6:.2f}M | {words.bits_per_byte:.3f} | "
+            f"{low:.3f} to {high:.3f} | {words.words_right:.1%} |",
+            flush=True,
+        )
         last[side] = model
     for side, model in last.items():
         assert isinstance(model, clozelm.Model)
