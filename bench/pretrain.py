@@ -132,7 +132,10 @@ def peak(results: Sequence[Result]) -> float:
 def turned_on(result: Result) -> str:
     """What a side says it used, the precision it chose included."""
     used = result.settings
-    parts = [used["precision"], f"dropout {used['dropout']:g}", used["attention"]]
+    precision = used.get("computed_in", used["precision"])
+    attention = [used["attention"]] if result.side == "transformers" else []
+    share = [f"{used['peak_share']:.0%} of matrix peak"] if "peak_share" in used else []
+    parts = [precision, f"dropout {used['dropout']:g}", *attention, *share]
     return ", ".join([*parts, *(["compiled"] if used["compile"] else []), f"{result.padding:.0%} padding"])
 
 

@@ -277,7 +277,9 @@ def models(folder: Path) -> Iterator[tuple[str, float, int, Any]]:
     for path in sorted((folder / "ours" / "checkpoints").glob("step-*")):
         model = clozelm.load(folder / "ours")
         kept = checkpoint.opened(path)
-        model.masked_lm.load_state_dict(kept.load("model"))
+        weights = kept.load("model")
+        masters = kept.load("optimisers").get("masters", {})  # in bf16 the weights proper are there
+        model.masked_lm.load_state_dict({**weights, **masters})
         yield "clozelm", kept.meta["elapsed_seconds"], kept.meta["tokens_seen"], model
     for path in sorted((folder / "peer").glob("step-*")):
         facts = json.loads((path / "facts.json").read_text())

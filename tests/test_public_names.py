@@ -12,6 +12,7 @@ NAMES = {
     "Candidate",
     "ClozeError",
     "Model",
+    "PretrainSettings",
     "StepReport",
     "TokenStore",
     "Tokenizer",
@@ -20,6 +21,7 @@ NAMES = {
     "load",
     "prepare",
     "pretrain",
+    "recipe",
     "train_tokenizer",
 }
 

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from clozelm.data.store import TokenStore
     from clozelm.errors import ClozeError
     from clozelm.flows.model import Model, evaluate, load
+    from clozelm.flows.training import recipe
     from clozelm.infer.fill_mask import Candidate
     from clozelm.text.tokenizer import Tokenizer
     from clozelm.text.train_tokenizer import train as train_tokenizer
     from clozelm.train.pretrain import StepReport, pretrain
+    from clozelm.train.settings import PretrainSettings
 
 __version__ = "0.1.0"
 
@@ -22,6 +24,7 @@ __all__ = [
     "Candidate",
     "ClozeError",
     "Model",
+    "PretrainSettings",
     "StepReport",
     "TokenStore",
     "Tokenizer",
@@ -30,6 +33,7 @@ __all__ = [
     "load",
     "prepare",
     "pretrain",
+    "recipe",
     "train_tokenizer",
 ]
 
@@ -38,6 +42,7 @@ _HOMES = {
     "Candidate": "clozelm.infer.fill_mask:Candidate",
     "ClozeError": "clozelm.errors:ClozeError",
     "Model": "clozelm.flows.model:Model",
+    "PretrainSettings": "clozelm.train.settings:PretrainSettings",
     "StepReport": "clozelm.train.pretrain:StepReport",
     "TokenStore": "clozelm.data.store:TokenStore",
     "Tokenizer": "clozelm.text.tokenizer:Tokenizer",
@@ -45,6 +50,7 @@ _HOMES = {
     "load": "clozelm.flows.model:load",
     "prepare": "clozelm.data.prepare:prepare",
     "pretrain": "clozelm.train.pretrain:pretrain",
+    "recipe": "clozelm.flows.training:recipe",
     "train_tokenizer": "clozelm.text.train_tokenizer:train",
 }
 

@@ -10,7 +10,7 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of mallopt, from glibc's malloc.h
 
 
 def tune_process() -> None:
-    """Keep freed memory, use huge pages, and let waiting threads sleep soon; variables that are set stay as they are.
+    """Keep freed memory, use huge pages, let waiting threads sleep soon; variables that are set stay as they are.
 
     A step frees and takes the same few hundred megabytes again; returned to the kernel, each page would cost a
     fault at the next step. Threads that wait by spinning for long lose whole time slices beside any other busy

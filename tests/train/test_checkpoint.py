@@ -191,9 +191,7 @@ def test_kill_at_any_moment_leaves_the_last_good_one(tmp_path):
     draw = random.Random(0)
     reached = 0
     for _ in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path], stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "ready\n"
         time.sleep(draw.uniform(0.02, 0.15))
         process.send_signal(signal.SIGKILL)

@@ -24,15 +24,20 @@ def test_a_cpu_is_left_uncompiled_unless_asked(wanted: str) -> None:
 
 
 def test_without_a_compiler_there_is_a_notice_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
-    (notice,) = compiling.compile_layers(tiny(), "yes", CPU)
-    assert "C++ compiler" in notice
+    def broken(function: object) -> object:
+        raise RuntimeError("no compiler found\nand more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    model = tiny()
+    (notice,) = compiling.compile_layers(model, "yes", CPU)
+    assert "(no compiler found)" in notice
+    assert all(layer.mlp._compiled_call_impl is None for layer in model.encoder.layers)
 
 
 @pytest.mark.slow
 def test_compiled_perceptrons_compute_the_same(unchecked_shapes: None) -> None:
-    if not compiling.has_compiler(CPU):
-        pytest.skip("no C++ compiler on this machine")
+    if problem := compiling.compiler_problem(CPU):
+        pytest.skip(f"no working compiler on this machine: {problem}")
     plain, compiled = tiny(), tiny()
     names = list(plain.state_dict())
     assert compiling.compile_layers(compiled, "yes", CPU) == []

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from clozelm.data.encoded import EncodedTexts
+from clozelm.data.prepare import prepare
 from clozelm.data.store import TokenStore
 from clozelm.errors import DataError
 from clozelm.families import FAMILIES
@@ -66,7 +67,7 @@ def test_at_most_so_many_tokens(model: MaskedLM, tiny_store: Path, tiny_tokenize
 def test_a_model_that_knows_only_frequencies_has_the_unigram_loss(tiny_tokenizer: Tokenizer) -> None:
     """Logits that are the same everywhere, log of the smoothed counts: both columns must agree."""
     texts = ["the learning of the model", "a model of language and of the world"]
-    tokens = EncodedTexts.of([tiny_tokenizer.encode(text).ids for text in texts])
+    tokens = EncodedTexts.of(tiny_tokenizer, texts)
     counts = np.bincount(tokens.ids, minlength=tiny_tokenizer.vocab_size)
     model = model_for(tiny_tokenizer)
     with torch.no_grad():
@@ -83,11 +84,12 @@ def test_unigram_baseline_by_hand() -> None:
     """Every ordinary piece is masked (rate near 1): -log of (count + 1) / (tokens + pieces), averaged."""
     tokenizer = tiny_models.wordpiece()
     the, cat = tokenizer.id("the"), tokenizer.id("cat")
-    ids = np.array([the] * 6 + [cat] * 2, dtype=np.int32)
-    counts = np.bincount(ids, minlength=tokenizer.vocab_size)
+    tokens = EncodedTexts.of(tokenizer, [" ".join(["the"] * 6 + ["cat"] * 2)])
+    assert tokens.ids.tolist() == [the] * 6 + [cat] * 2
+    counts = np.bincount(tokens.ids, minlength=tokenizer.vocab_size)
     result = evaluate_store(
         model_for(tokenizer),
-        EncodedTexts.of([ids]),
+        tokens,
         tokenizer.vocabulary,
         row_length=16,
         rate=0.999999,
@@ -118,6 +120,12 @@ def test_text_and_the_store_of_it_give_the_same_loss(
     file = tmp_path / "some.txt"
     file.write_text("\n\n".join(texts[:8]), encoding="utf-8")
     result = evaluate(model, tiny_tokenizer, file, row_length=32)
+    prepare([file], tiny_tokenizer, tmp_path / "store")
+    store = TokenStore.open(tmp_path / "store", tiny_tokenizer)
+    counts = store.unigram_counts()
+    assert result.pieces == evaluate_store(
+        model, store, tiny_tokenizer.vocabulary, row_length=32, unigram_counts=counts
+    )
     assert evaluate(model, tiny_tokenizer, [file], row_length=32) == result
     assert result.pieces.documents == 8
     fewer = evaluate(model, tiny_tokenizer, file, row_length=32, max_documents=3)

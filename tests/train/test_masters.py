@@ -22,9 +22,7 @@ SETTINGS = {
 
 
 def _model(seed=0):
-    model = MaskedLM(
-        EncoderConfig(vocab_size=40, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32)
-    )
+    model = MaskedLM(EncoderConfig(vocab_size=40, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32))
     model.initialise(torch.Generator().manual_seed(seed))
     return model
 

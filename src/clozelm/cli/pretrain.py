@@ -28,15 +28,15 @@ def pretrain(
 ) -> None:
     """Train RECIPE on DATA, leaving checkpoints, a journal, a loss curve and a model in OUT."""
     from clozelm.flows.progress import show_run
-    from clozelm.flows.training import draw_curve, open_run, plan, recipe_path
-    from clozelm.settings import load
-    from clozelm.train.settings import PretrainSettings
+    from clozelm.flows.training import draw_curve
+    from clozelm.flows.training import recipe as load_recipe
+    from clozelm.train.run import Run, summarise
 
-    settings = load(PretrainSettings, recipe_path(recipe), [*(set_ or []), *_budget(minutes, steps, tokens)])
+    settings = load_recipe(recipe, *(set_ or []), *_budget(minutes, steps, tokens))
     if dry_run:
-        _show_plan(plan(settings, data=data, heldout=heldout))
+        _show_plan(summarise(settings, data=data, out=out, heldout=heldout))
         return
-    run = open_run(settings, data=data, out=out, heldout=heldout)
+    run = Run.open(settings, data=data, out=out, heldout=heldout)
     show_run(run)
     draw_curve(run, str(out))
     _closing(run)

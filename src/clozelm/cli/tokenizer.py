@@ -34,6 +34,7 @@ def train(
         str, typer.Option(help="Text field of records; several, as in title,text, are joined.")
     ] = "text",
     invalid_utf8: Annotated[str, typer.Option(help="replace or refuse bytes that are not UTF-8.")] = "replace",
+    unicode_form: Annotated[str, typer.Option(help="NFC, NFKC or keep; as for `cloze prepare`.")] = "NFC",
     hold_out: Annotated[float, typer.Option(help="Share of the documents, from the end, not to learn from.")] = 0.0,
     sample_megabytes: Annotated[
         float | None, typer.Option(min=0.01, help="Text to hold at most; longer corpora are sampled.")
@@ -48,7 +49,13 @@ def train(
     from clozelm.text.tokenizer import is_tokenizer
     from clozelm.text.train_tokenizer import train as train_tokenizer
 
-    given = {"documents": documents, "field": field, "invalid_utf8": invalid_utf8, "hold_out": hold_out}
+    given = {
+        "documents": documents,
+        "field": field,
+        "invalid_utf8": invalid_utf8,
+        "unicode_form": unicode_form,
+        "hold_out": hold_out,
+    }
     settings = load(PrepareSettings, given)
     check_free(out, replace=force, is_ours=is_tokenizer)
     tokenizer, report = train_tokenizer(

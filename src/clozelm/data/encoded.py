@@ -9,20 +9,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.word_cache import BatchEncoder
+
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """A flat array of ids cut into documents, for texts that are measured once; flags are all 0."""
+    """Flat arrays of ids and flags cut into documents, for texts that are measured once."""
 
-    ids: NDArray[np.int32]
+    ids: NDArray[Any]
+    all_flags: NDArray[np.uint8]
     offsets: NDArray[np.int64]
 
     @classmethod
-    def of(cls, texts: Sequence[NDArray[np.int32]]) -> Self:
-        """Lay the ids of several texts end to end."""
-        lengths = [len(ids) for ids in texts]
-        offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-        return cls(np.concatenate(texts) if texts else np.zeros(0, dtype=np.int32), offsets)
+    def of(cls, tokenizer: Tokenizer, texts: Sequence[str]) -> Self:
+        """Encode texts exactly as ``prepare`` does, so that the same text gives the same rows and masks."""
+        encoded = BatchEncoder(tokenizer)(texts)
+        return cls(encoded.ids, encoded.flags, np.concatenate(([0], np.cumsum(encoded.lengths, dtype=np.int64))))
 
     @property
     def num_documents(self) -> int:
@@ -39,5 +42,5 @@ class EncodedTexts:
         return self.ids[start:stop]
 
     def flags(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Flag bytes of a slice: none is known."""
-        return np.zeros(stop - start, dtype=np.uint8)
+        """Flag bytes of a slice."""
+        return self.all_flags[start:stop]

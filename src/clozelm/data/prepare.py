@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from clozelm.data.store import TOKENIZER, Manifest, StoreWriter
 from clozelm.data.workers import available_cores, run_ordered
 from clozelm.errors import DataError
-from clozelm.text.files import find_files
+from clozelm.text.atomic import disk_errors
+from clozelm.text.files import check_text, find_files
 from clozelm.text.filters import FilterSettings, drop_reason
 from clozelm.text.normalize import UnicodeForm, moved_spans, normalize
 from clozelm.text.readers import MAX_CHARACTERS, Document, InvalidUtf8, Reading, Unit, held_out_from, read_all
@@ -61,7 +62,10 @@ class PrepareSettings(BaseModel):
         default=False, description="Make every run of white space one space or one line end."
     )
     filters: FilterSettings = Field(default=FilterSettings(), description="Which documents to drop.")
-    dedup: bool = Field(default=False, description="Drop documents that repeat an earlier one exactly.")
+    dedup: bool = Field(
+        default=False,
+        description="Drop documents that repeat an earlier one exactly; takes about 100 bytes of memory a document.",
+    )
     hold_out: float = Field(
         default=0.0,
         ge=0,
@@ -74,6 +78,14 @@ class PrepareSettings(BaseModel):
         return Reading(
             self.documents, self.field, self.spans_field, self.invalid_utf8, self.max_document_characters
         )
+
+    def form(self) -> dict[str, Any]:
+        """Give the part that ``normalize`` needs."""
+        return {
+            "unicode_form": self.unicode_form,
+            "keep_control": self.keep_control,
+            "collapse_spaces": self.collapse_spaces,
+        }
 
 
 @dataclass
@@ -124,12 +136,11 @@ def prepare(
     into ``out/held_out.jsonl``. ``progress`` is called with the documents read and the tokens written so far.
     """
     settings = settings or PrepareSettings()
-    files = find_files(paths)
+    files = _checked_files(paths)
     reading = settings.reading()
-    split = _split_point(files, settings)
     started = time.perf_counter()
     with _Output(out, tokenizer, settings, replace=replace) as output:
-        tasks = _batches(read_all(files, reading), split)
+        tasks = _batches(read_all(files, reading), _split_point(files, settings))
         argument = (tokenizer.backend.to_str(), tokenizer.config, settings)
         for batch in run_ordered(BatchPreparer, argument, tasks, workers=workers or available_cores()):
             output.add(batch)
@@ -139,9 +150,11 @@ def prepare(
 
 
 def training_documents(paths: Sequence[str | Path], settings: PrepareSettings) -> Iterator[Document]:
-    """Yield the documents that ``prepare`` does not hold out, for a tokenizer to learn from."""
-    files = find_files(paths)
-    return islice(read_all(files, settings.reading()), _split_point(files, settings))
+    """Yield the documents that ``prepare`` does not hold out, normalised as it encodes them."""
+    files = _checked_files(paths)
+    form = settings.form()
+    kept = islice(read_all(files, settings.reading()), _split_point(files, settings))
+    return (Document(normalize(document.text, **form), document.source) for document in kept)
 
 
 class BatchPreparer:
@@ -152,11 +165,7 @@ class BatchPreparer:
         self._tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(definition), config)
         self._encode = BatchEncoder(self._tokenizer)
         self._dtype = np.uint16 if self._tokenizer.vocab_size <= 2**16 else np.uint32
-        self._form = {
-            "unicode_form": self._settings.unicode_form,
-            "keep_control": self._settings.keep_control,
-            "collapse_spaces": self._settings.collapse_spaces,
-        }
+        self._form = self._settings.form()
 
     def __call__(self, task: tuple[bool, list[Document]]) -> PreparedBatch:
         """Prepare one batch of documents."""
@@ -164,7 +173,7 @@ class BatchPreparer:
         dropped: Counter[str] = Counter()
         kept: list[Document] = []
         for document in documents:
-            text = normalize(document.text, **self._form)  # type: ignore[arg-type]
+            text = normalize(document.text, **self._form)
             reason = drop_reason(text, self._settings.filters)
             if reason:
                 dropped[reason] += 1
@@ -208,7 +217,7 @@ class _Output:
     """The store being written and, if asked for, the held-out one inside it."""
 
     def __init__(self, out: str | Path, tokenizer: Tokenizer, settings: PrepareSettings, *, replace: bool) -> None:
-        self._tokenizer = tokenizer
+        self._tokenizer, self._place = tokenizer, Path(out)
         self._identity = {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
         self._main = StoreWriter(out, replace=replace, **self._identity)  # type: ignore[arg-type]
         self._held: StoreWriter | None = None
@@ -222,7 +231,9 @@ class _Output:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._main.abort()
+        for writer in (self._held, self._main):
+            if writer is not None:
+                writer.abort()
 
     def add(self, batch: PreparedBatch) -> None:
         totals = self._totals[batch.is_held_out]
@@ -245,7 +256,8 @@ class _Output:
             if not writer.num_tokens:
                 read, why = self.num_read, dict(totals.dropped) or "they hold no text"
                 raise DataError(f"No tokens: {read} documents were read and none was left ({why}).")
-            self._tokenizer.write(writer.building / TOKENIZER)
+            with disk_errors(self._place):
+                self._tokenizer.write(writer.building / TOKENIZER)
             manifest = writer.close(origin | totals.record())
             origin = origin | {HELD_OUT: {key: manifest[key] for key in ("num_tokens", "num_documents", "text")}}
         return manifest
@@ -269,8 +281,17 @@ class _Output:
         return batch._replace(ids=batch.ids[tokens], flags=batch.flags[tokens], texts=texts, **per_document)
 
     def _write_texts(self, texts: list[str]) -> None:
-        with (self._main.building / f"{HELD_OUT}.jsonl").open("a", encoding="utf-8") as file:
+        path = self._main.building / f"{HELD_OUT}.jsonl"
+        with disk_errors(self._place), path.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+
+
+def _checked_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Find the files of a corpus and look at the head of each, before the first is read for long."""
+    files = find_files(paths)
+    for path in files:
+        check_text(path)
+    return files
 
 
 def _split_point(files: Sequence[Path], settings: PrepareSettings) -> int | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from clozelm.text.atomic import AtomicDirectory, disk_errors
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+LENGTHS, UNIGRAMS = "lengths.bin", "unigrams.bin"
 TOKENIZER = "tokenizer"
 SHARD_TOKENS = 2**26
 
@@ -49,7 +51,7 @@ class TokenStore:
         self.dtype = np.dtype(manifest["dtype"])
         self.num_documents = int(manifest["num_documents"])
         self.num_tokens = int(manifest["num_tokens"])
-        lengths = _mapped(path / "lengths.bin", np.dtype(manifest["lengths_dtype"]))
+        lengths = _mapped(path / LENGTHS, np.dtype(manifest["lengths_dtype"]))
         self.offsets: NDArray[np.int64] = np.zeros(self.num_documents + 1, np.int64)
         np.cumsum(lengths, out=self.offsets[1:])
         self._ids = [_mapped(path / _shard("tokens", i), self.dtype) for i in range(len(manifest["shards"]))]
@@ -96,10 +98,10 @@ class TokenStore:
 
     def unigram_counts(self) -> NDArray[np.int64]:
         """Count how often each piece occurs, int64[vocab_size]."""
-        return np.fromfile(self.path / "unigrams.bin", np.int64)
+        return np.fromfile(self.path / UNIGRAMS, np.int64)
 
     def verify(self) -> None:
-        """Compare the checksum of every shard with the manifest; reads the whole store."""
+        """Compare the checksum of every file of numbers with the manifest; reads the whole store."""
         for name, crc in _checksums(self.manifest).items():
             if _crc32_of(self.path / name) != crc:
                 raise DataError(f"{self.path / name} is damaged (wrong checksum): prepare the corpus again.")
@@ -178,8 +180,8 @@ class StoreWriter:
         if lengths.max(initial=0) < 2**16:
             lengths = lengths.astype(np.uint16)
         with disk_errors(self._directory.path):
-            lengths.tofile(self.building / "lengths.bin")
-            self._counts.tofile(self.building / "unigrams.bin")
+            lengths.tofile(self.building / LENGTHS)
+            self._counts.tofile(self.building / UNIGRAMS)
             manifest = {
                 "format": FORMAT,
                 "tokenizer": self._tokenizer,
@@ -187,6 +189,8 @@ class StoreWriter:
                 "lengths_dtype": str(lengths.dtype),
                 "num_documents": self.num_documents,
                 "num_tokens": self.num_tokens,
+                "lengths_crc32": zlib.crc32(lengths.data),
+                "unigrams_crc32": zlib.crc32(self._counts.data),
                 "shards": self._shards,
                 **(extra or {}),
             }
@@ -199,7 +203,8 @@ class StoreWriter:
         """Remove what was written; harmless after ``close``."""
         if self._open:
             for file in self._open:
-                file.close()
+                with suppress(OSError):  # what is still to be written may not fit on the disk
+                    file.close()
             self._open = None
         self._directory.discard()
 
@@ -255,8 +260,8 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
-    sizes = {"lengths.bin": manifest["num_documents"] * np.dtype(manifest["lengths_dtype"]).itemsize}
-    sizes["unigrams.bin"] = manifest["tokenizer"]["vocab_size"] * 8
+    sizes = {LENGTHS: manifest["num_documents"] * np.dtype(manifest["lengths_dtype"]).itemsize}
+    sizes[UNIGRAMS] = manifest["tokenizer"]["vocab_size"] * 8
     for index, shard in enumerate(manifest["shards"]):
         sizes[_shard("tokens", index)] = shard["num_tokens"] * np.dtype(manifest["dtype"]).itemsize
         sizes[_shard("flags", index)] = shard["num_tokens"]
@@ -269,11 +274,12 @@ def _check_files(path: Path, manifest: Manifest) -> None:
 
 
 def _checksums(manifest: Manifest) -> dict[str, int]:
-    return {
+    shards = {
         _shard(kind, index): shard[f"{kind}_crc32"]
         for index, shard in enumerate(manifest["shards"])
         for kind in ("tokens", "flags")
     }
+    return shards | {LENGTHS: manifest["lengths_crc32"], UNIGRAMS: manifest["unigrams_crc32"]}
 
 
 def _crc32_of(path: Path) -> int:

@@ -56,7 +56,8 @@ class _Pool(Generic[Task, Result]):
         self._processes = [_start() for _ in range(workers)]
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         for process in self._processes:
-            _send(process.stdin, (factory, argument))
+            with suppress(OSError):  # one that is dead already says so at its first task
+                _send(process.stdin, (factory, argument))
             self._idle.put(process)
         self._limit = workers * _WAITING_PER_WORKER
 
@@ -70,9 +71,10 @@ class _Pool(Generic[Task, Result]):
             yield waiting.popleft().result()
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
             process.kill()
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown()
         for process in self._processes:
             process.wait()
             for pipe in (process.stdin, process.stdout):
@@ -90,7 +92,8 @@ class _Pool(Generic[Task, Result]):
             raise DataError(
                 f"A worker process ended ({how}), perhaps for want of memory: try fewer --workers."
             ) from None
-        self._idle.put(process)
+        finally:
+            self._idle.put(process)  # dead or alive: a task that waits for one must not wait for ever
         if not is_done:
             raise result
         answer: Result = result

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +17,13 @@ from rich.table import Table
 from clozelm.data.prepare import HELD_OUT, PrepareSettings, prepare, training_documents
 from clozelm.data.store import is_store
 from clozelm.flows.progress import show_answers, show_run
-from clozelm.flows.training import draw_curve, open_run, recipe_path
+from clozelm.flows.training import draw_curve, recipe
 from clozelm.samples import ABSTRACTS
-from clozelm.settings import load
 from clozelm.text.normalize import normalize
 from clozelm.text.readers import documents
 from clozelm.text.tokenizer import Tokenizer, is_tokenizer
 from clozelm.text.train_tokenizer import train as train_tokenizer
 from clozelm.train.run import Run
-from clozelm.train.settings import PretrainSettings
 from clozelm.train.words import evaluate_words
 
 PROBES = (
@@ -59,18 +60,21 @@ def demo(out: Path, *, minutes: float = 3.0, overrides: tuple[str, ...] = ()) ->
     used again; an unfinished run is resumed.
     """
     console, clock = Console(highlight=False), Clock()
-    settings = load(PretrainSettings, recipe_path("demo"), [f"budget.minutes={minutes}", *overrides])
+    settings = recipe("demo", f"budget.minutes={minutes}", *overrides)
     with clock.spent_on("tokenizer"):
         tokenizer = _tokenizer(out / "tokenizer", console)
     with clock.spent_on("tokens"):
         _store(out / "tokens", tokenizer, console)
     with clock.spent_on("set-up of the run"):
-        run = open_run(settings, data=out / "tokens", out=out / "run")
+        run = Run.open(settings, data=out / "tokens", out=out / "run")
     _introduce(run, console)
     begin = run.elapsed_seconds
     with clock.spent_on("training, with progress"):
         show_run(run, probes=PROBES[:3], console=console)
     clock.seconds["  of that optimiser steps"] = run.elapsed_seconds - begin
+    if run.step < run.num_steps:
+        console.print(f"Stopped at step {run.step:,} of {run.num_steps:,}; the same command goes on from there.")
+        return
     with clock.spent_on("evaluation"):
         _measure(run, out / "tokens", console)
     console.print("\nWhat it answers now:", style="bold")
@@ -131,11 +135,12 @@ def _close(run: Run, curve: Path, clock: Clock, console: Console) -> None:
     console.print("\nTime", style="bold")
     for name, seconds in clock.seconds.items():
         console.print(f"  {name:<26}{seconds:7.1f} s")
+    cloze = "cloze" if shutil.which("cloze") else os.path.relpath(Path(sys.executable).parent / "cloze")
     model, held = run.out / "model", run.out.parent / "tokens" / f"{HELD_OUT}.jsonl"
     console.print(
         f"\nModel       {model}   (transformers.AutoModelForMaskedLM opens it)\nLoss curve  {curve}\n\nNext:\n"
-        f'  .venv/bin/cloze fill {model} "We train a [MASK] model on large corpora."\n'
-        f"  .venv/bin/cloze evaluate {model} {held}\n"
-        f"  .venv/bin/cloze settings pretrain masking",
+        f'  {cloze} fill {model} "We train a [MASK] model on large corpora."\n'
+        f"  {cloze} evaluate {model} {held}\n"
+        f"  {cloze} settings pretrain masking",
         soft_wrap=True,
     )

@@ -21,7 +21,7 @@ class ProgressLine:
     """The running figures of a run as one line of text; the loss is averaged over recent steps."""
 
     def __init__(self, run: Run) -> None:
-        self.run = run
+        self.unigram = run.unigram_nats
         self.loss: float | None = None
         self.seconds: float | None = None
 
@@ -30,10 +30,9 @@ class ProgressLine:
         self.loss = _mixed(self.loss, report.loss)
         self.seconds = _mixed(self.seconds, report.seconds)
         left = self.seconds * (report.num_steps - report.step)
-        unigram = self.run.unigram_nats
         line = Text(f"step {report.step:,}/{report.num_steps:,}  loss ")
-        line.append(f"{self.loss:.3f}", style="bold green" if self.loss < unigram else "bold yellow")
-        line.append(f" (unigram {unigram:.2f})  {report.tokens / self.seconds:,.0f} tokens/s  ")
+        line.append(f"{self.loss:.3f}", style="bold green" if self.loss < self.unigram else "bold yellow")
+        line.append(f" (unigram {self.unigram:.2f})  {report.tokens / self.seconds:,.0f} tokens/s  ")
         line.append(f"{report.peak_share * report.seconds / self.seconds:.0%} of matrix peak  {_clock(left)} left")
         return line
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from clozelm.errors import ModelError
 
@@ -66,7 +66,3 @@ class EncoderConfig:
     def is_global(self, layer: int) -> bool:
         """Whether layer ``layer`` attends to the whole document."""
         return self.window is None or layer % self.global_every == 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain fields, for a run's record."""
-        return asdict(self)

@@ -21,8 +21,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = vectors.new_zeros((), dtype=torch.float32)
         correct = torch.zeros((), dtype=torch.int64, device=vectors.device)
         grad_vectors = torch.empty_like(vectors) if needs_grad else None
-        grad_weight = torch.zeros_like(weight) if needs_grad else None
-        grad_bias = torch.zeros_like(bias) if needs_grad else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_grad else None
         size = max(1, CHUNK_BYTES // (4 * len(weight)))
         for start in range(0, len(vectors), size):
             part, target = vectors[start : start + size], labels[start : start + size, None]
@@ -35,10 +35,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
             loss += (total.log() + top - picked).sum()
             if grad_vectors is None or grad_weight is None or grad_bias is None:
                 continue
-            slope = logits.div_(total).scatter_add_(1, target, torch.full_like(top, -1.0)).to(weight.dtype)
-            torch.mm(slope, weight, out=grad_vectors[start : start + size])
-            grad_weight.addmm_(slope.t(), part)
+            slope = logits.div_(total).scatter_add_(1, target, torch.full_like(top, -1.0))
             grad_bias += slope.sum(dim=0)
+            slope = slope.to(weight.dtype)
+            torch.mm(slope, weight, out=grad_vectors[start : start + size])
+            if weight.dtype == torch.float32:
+                grad_weight.addmm_(slope.t(), part)
+            else:  # chunks are added up in fp32: in bf16 what the later ones add would be rounded away
+                grad_weight += torch.mm(slope.t(), part)
+        ctx.dtype = weight.dtype
         if needs_grad:
             ctx.save_for_backward(grad_vectors, grad_weight, grad_bias)
         ctx.mark_non_differentiable(correct)
@@ -47,8 +52,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
-        grad_vectors, grad_weight, grad_bias = ctx.saved_tensors
-        scaled = (grad * scale.to(grad.dtype) for grad in (grad_vectors, grad_weight, grad_bias))
+        scaled = [(grad * scale.float()).to(ctx.dtype) for grad in ctx.saved_tensors]
         return (*scaled, None, None)
 
 

@@ -38,7 +38,8 @@ class Dropout(nn.Module):
         if not self.is_active:
             return x
         keep = self._draw(x.numel(), x.device).view(x.shape)
-        return x * (keep.to(x.dtype) * (_STEPS / (_STEPS - self._threshold)))
+        # The scale multiplies as a Python number: rounded to bf16 it would move the expectation.
+        return (x * keep) * (_STEPS / (_STEPS - self._threshold))
 
     def _draw(self, count: int, device: torch.device) -> Tensor:
         if self._generator is None:

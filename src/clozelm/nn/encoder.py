@@ -48,9 +48,7 @@ class Embeddings(nn.Module):
         if self.positions is not None:
             x = x + self.positions(batch.positions)
         if self.segments is not None:
-            x = x + (
-                self.segments.weight[0] if batch.segment_ids is None else self.segments(batch.segment_ids)
-            )
+            x = x + (self.segments.weight[0] if batch.segment_ids is None else self.segments(batch.segment_ids))
         normed: Tensor = self.dropout(self.norm(x))
         return normed
 
@@ -61,9 +59,8 @@ class Attention(nn.Module):
     def __init__(self, config: EncoderConfig, *, is_global: bool) -> None:
         super().__init__()
         size = config.hidden_size
-        self.num_heads, self.head_size = config.num_heads, config.head_size
+        self.num_heads = config.num_heads
         self.is_global = is_global
-        self.is_rotary = config.rotary
         self.qkv = nn.Linear(size, 3 * size, bias=config.use_bias)
         self.out = nn.Linear(size, size, bias=config.use_bias)
         self.weights_dropout = Dropout(config.attention_dropout)

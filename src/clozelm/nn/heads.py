@@ -53,9 +53,7 @@ class MaskedLM(nn.Module):
         """The matrix that turns a vector into logits."""
         return self.encoder.embeddings.tokens.weight
 
-    def scored_vectors(
-        self, batch: TokenBatch, scored: Int[Tensor, "count"]
-    ) -> Float[Tensor, "count hidden"]:
+    def scored_vectors(self, batch: TokenBatch, scored: Int[Tensor, "count"]) -> Float[Tensor, "count hidden"]:
         """Return the head's vectors at flat positions ``scored`` (ascending), before the vocabulary."""
         return self.head.transform(self.encoder(batch, scored=scored))
 

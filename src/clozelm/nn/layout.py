@@ -62,9 +62,7 @@ class Layout:
         for is_global in {config.is_global(index) for index in range(config.num_layers)}:
             window = None if is_global else config.window
             theta = config.rope_theta if is_global else config.local_rope_theta
-            angles = (
-                rotary_angles(batch.positions, config.head_size, theta) if config.rotary else (None, None)
-            )
+            angles = rotary_angles(batch.positions, config.head_size, theta) if config.rotary else (None, None)
             kinds[is_global] = Kind(_mask(batch, window), *angles)
         return cls(rows, width, kinds, None if scored is None else Scored.of(scored, rows, width))
 

@@ -24,10 +24,6 @@ class Scores:
 class MaskedPrediction:
     """Sum of -log p(original piece) over positions whose label is not -100, in nats."""
 
-    def count(self, labels: Int[Tensor, "batch seq"]) -> int:
-        """Return how many predictions ``labels`` asks for; the divisor of the step's loss."""
-        return int((labels != -100).sum())
-
     def __call__(self, model: MaskedLM, batch: TokenBatch, labels: Int[Tensor, "batch seq"]) -> Scores:
         """Score ``batch``; with nothing to predict the sum is 0, connected to no parameter."""
         flat = labels.flatten()

@@ -6,10 +6,10 @@ import glob
 import gzip
 import lzma
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 from clozelm.errors import DataError
 
@@ -43,16 +43,25 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 
 def format_of(path: Path) -> str:
     """Name the format of a file by its suffix, the compression left out: text where it is unknown."""
-    return FORMATS.get(_suffix(path), "text")
+    return FORMATS.get(suffix_of(path), "text")
+
+
+def suffix_of(path: Path) -> str:
+    """Give the suffix of a file in lower case, the compression left out: .md for ``v1.2.MD.gz``."""
+    name = path.name.lower()
+    for compression in COMPRESSIONS:
+        name = name.removesuffix(compression)
+    return Path(name).suffix
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for reading, decompressed; an unreadable, damaged, empty or binary one is refused."""
+    decompressed, damage = _codec(path)
     try:
-        with path.open("rb") as raw, _decompressed(path, raw) as stream:
+        with path.open("rb") as raw, decompressed(raw) as stream:
             yield stream
-    except _damage(path) as error:
+    except damage as error:
         raise DataError(f"{path}: damaged {path.suffix} file ({error}).") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
@@ -73,7 +82,7 @@ def _expand(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = [each for each in sorted(path.rglob("*")) if each.is_file() and _suffix(each) in FORMATS]
+        files = [each for each in sorted(path.rglob("*")) if each.is_file() and suffix_of(each) in FORMATS]
         files = [each for each in files if not any(p.startswith(".") for p in each.relative_to(path).parts)]
         if not files:
             raise DataError(f"{path}: no {', '.join(FORMATS)} files (plain or {', '.join(COMPRESSIONS)}) in it.")
@@ -86,33 +95,18 @@ def _expand(path: Path) -> list[Path]:
     return [file for match in matches for file in _expand(Path(match))]
 
 
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    for compression in COMPRESSIONS:
-        name = name.removesuffix(compression)
-    return Path(name).suffix
-
-
-def _damage(path: Path) -> tuple[type[Exception], ...]:
-    """List what the decompressor of a file raises for damaged data."""
-    known = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error)
-    if path.suffix.lower() != ".zst":
-        return known
-    import zstandard
-
-    return (*known, zstandard.ZstdError)
-
-
-def _decompressed(path: Path, raw: IO[bytes]) -> Any:
+def _codec(path: Path) -> tuple[Callable[[IO[bytes]], Any], tuple[type[Exception], ...]]:
+    """Choose what decompresses a file, and the errors by which that says that the data are damaged."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw)
+        return lambda raw: gzip.GzipFile(fileobj=raw), (EOFError, gzip.BadGzipFile, zlib.error)
     if suffix == ".xz":
-        return lzma.LZMAFile(raw)
-    if suffix == ".zst":
-        try:
-            import zstandard
-        except ImportError:
-            raise DataError(f"{path}: reading .zst needs `pip install clozelm[zstd]`.") from None
-        return zstandard.ZstdDecompressor().stream_reader(cast(Any, raw), read_across_frames=True)
-    return raw
+        return lzma.LZMAFile, (EOFError, lzma.LZMAError)
+    if suffix != ".zst":
+        return nullcontext, ()
+    try:
+        import zstandard
+    except ImportError:
+        raise DataError(f"{path}: reading .zst needs the package zstandard: `pip install zstandard`.") from None
+    decompressor = zstandard.ZstdDecompressor()
+    return lambda raw: decompressor.stream_reader(raw, read_across_frames=True), (zstandard.ZstdError,)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clozelm.errors import DataError
-from clozelm.text.files import check_text, find_files, format_of, open_bytes
+from clozelm.text.files import check_text, find_files, format_of, open_bytes, suffix_of
 
 Unit = Literal["auto", "line", "block", "record", "file"]
 InvalidUtf8 = Literal["replace", "refuse"]
@@ -140,7 +140,7 @@ def _documents_of(path: Path, reading: Reading) -> Iterator[Document]:
 def _text_unit(path: Path, unit: Unit) -> str:
     if unit == "record":
         raise DataError(f"{path}: plain text has no records; use --documents line, block or file.")
-    return _AUTO.get(path.with_suffix("").suffix or path.suffix, "block") if unit == "auto" else unit
+    return _AUTO.get(suffix_of(path), "block") if unit == "auto" else unit
 
 
 def _cut(document: Document, reading: Reading) -> Iterator[Document]:

@@ -57,7 +57,7 @@ def read_parquet(path: Path, reading: Reading) -> Iterator[Document]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DataError(f"{path}: reading .parquet needs `pip install clozelm[parquet]`.") from None
+        raise DataError(f"{path}: reading .parquet needs the package pyarrow: `pip install pyarrow`.") from None
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = list(file.schema_arrow.names)

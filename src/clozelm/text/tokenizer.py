@@ -15,7 +15,7 @@ import tokenizers
 from numpy.typing import NDArray
 
 from clozelm.errors import DataError, ModelError
-from clozelm.text.atomic import AtomicDirectory
+from clozelm.text.atomic import AtomicDirectory, disk_errors
 from clozelm.vocab import Vocabulary
 
 # The usual names of each role, tried in order where the directory does not say.
@@ -90,15 +90,17 @@ class Tokenizer:
         """Write a Hugging Face tokenizer directory, whole or not at all."""
         directory = AtomicDirectory(path, replace=replace, is_ours=is_tokenizer)
         try:
-            self.write(directory.building)
+            with disk_errors(directory.path):
+                self.write(directory.building)
             directory.commit()
         finally:
             directory.discard()
 
     def write(self, path: Path) -> None:
-        """Write the files into a directory that is there."""
+        """Write the files into a directory, made if its parent is there; raises ``OSError``, as writing does."""
         path.mkdir(exist_ok=True)
-        self.backend.save(str(path / "tokenizer.json"))
+        # Not `backend.save`, which raises plain Exception for a full disk.
+        (path / "tokenizer.json").write_text(self.backend.to_str(pretty=True), encoding="utf-8")
         config = {"tokenizer_class": "PreTrainedTokenizerFast", **self.config}
         _write_json(path / "tokenizer_config.json", config)
         if self.kind == "wordpiece":

@@ -86,7 +86,7 @@ def evaluate(
     texts = [text for document in documents if (text := normalize(document.text))]
     if not texts:
         raise DataError(f"{files[0]}: there is no text to evaluate on.")
-    tokens = EncodedTexts.of([encoded.ids for encoded in tokenizer.encode_batch(texts)])
+    tokens = EncodedTexts.of(tokenizer, texts)
     pieces = evaluate_store(
         model,
         tokens,

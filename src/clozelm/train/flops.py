@@ -16,12 +16,24 @@ def step_flops(config: EncoderConfig, piece_lengths: NDArray[np.int64], count: i
     scores, and, in the last layer, everything but keys and values there. Nothing is counted twice for
     recomputation.
     """
-    hidden, wide = config.hidden_size, config.intermediate_size
+    hidden, last = config.hidden_size, config.num_layers - 1
     tokens = float(piece_lengths.sum())
-    pairs = float((piece_lengths.astype(np.float64) ** 2).sum())
-    mean_pairs = pairs / max(tokens, 1.0)
-    perceptron = hidden * wide * (3 if config.gated else 2)
-    layer = tokens * (4 * hidden**2 + perceptron) + 2 * pairs * hidden
-    last = tokens * 2 * hidden**2 + count * (2 * hidden**2 + perceptron + 2 * mean_pairs * hidden)
-    head = count * (hidden**2 + hidden * config.vocab_size)
-    return 6.0 * ((config.num_layers - 1) * layer + last + head)
+    perceptron = hidden * config.intermediate_size * (3 if config.gated else 2)
+    total = float(count) * (hidden**2 + hidden * config.vocab_size)
+    for index in range(config.num_layers):
+        pairs = visible_pairs(piece_lengths, None if config.is_global(index) else config.window)
+        if index < last:
+            total += tokens * (4 * hidden**2 + perceptron) + 2 * pairs * hidden
+        else:
+            share = count / max(tokens, 1.0)
+            total += tokens * 2 * hidden**2 + count * (2 * hidden**2 + perceptron) + 2 * pairs * share * hidden
+    return 6.0 * total
+
+
+def visible_pairs(piece_lengths: NDArray[np.int64], window: int | None) -> float:
+    """Return how many (query, key) pairs see each other in document pieces, all of them or ``window`` wide."""
+    lengths = piece_lengths.astype(np.float64)
+    if window is None:
+        return float((lengths**2).sum())
+    reach = np.minimum(window // 2, lengths - 1)
+    return float((lengths * (2 * reach + 1) - reach * (reach + 1)).sum())

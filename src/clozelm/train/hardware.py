@@ -39,13 +39,14 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     """
     if name != "auto":
         return "bf16" if name == "bf16" else "fp32"
-    fp32 = matrix_rate("fp32", device, size=1024, seconds=0.2)
-    bf16 = matrix_rate("bf16", device, size=1024, seconds=0.2)
+    size = 1024 if device.type == "cpu" else 4096  # small products on a GPU measure how fast they are launched
+    fp32 = matrix_rate("fp32", device, size=size, seconds=0.2)
+    bf16 = matrix_rate("bf16", device, size=size, seconds=0.2)
     return "bf16" if bf16 > 1.3 * fp32 else "fp32"
 
 
 @lru_cache(maxsize=8)
-def matrix_rate(precision: Precision, device: torch.device, *, size: int = 4096, seconds: float = 2.0) -> float:
+def matrix_rate(precision: Precision, device: torch.device, *, size: int = 4096, seconds: float = 4.0) -> float:
     """Return FLOP/s of the best of up to 20 square matrix products of ``size``, tried for ``seconds``."""
     left = torch.randn(size, size, device=device).to(DTYPES[precision])
     right = torch.randn(size, size, device=device).to(DTYPES[precision])

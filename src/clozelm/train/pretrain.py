@@ -8,6 +8,7 @@ import signal
 import statistics
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -58,11 +59,13 @@ def pretrain(
     """Train on the token store ``data``, leaving checkpoints, a journal and the model in ``out``.
 
     A run of the same settings found in ``out`` is resumed, bit for bit; one of other settings is refused. At
-    the end ``out/model`` is a Hugging Face directory. SIGTERM or Ctrl-C saves and ends the generator;
-    so does ``stop_after`` steps of this call. Raises ``SettingsError``, ``DataError``, and ``TrainingError`` when the
-    loss is not finite.
+    the end ``out/model`` is a Hugging Face directory. SIGTERM or Ctrl-C saves and ends the generator; so does
+    ``stop_after`` steps of this call. What was resumed, or found damaged, is a warning. Raises ``SettingsError``,
+    ``DataError``, and ``TrainingError`` when the loss is not finite.
     """
-    run = Run.open(settings, data=Path(data), out=Path(out), heldout=None if heldout is None else Path(heldout))
+    run = Run.open(settings, data=data, out=out, heldout=heldout)
+    for notice in run.notices:
+        warnings.warn(notice, stacklevel=2)
     yield from train(run, stop_after=stop_after)
 
 
@@ -71,14 +74,13 @@ def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
     last = run.num_steps if stop_after is None else min(run.num_steps, run.step + stop_after)
     with closing(run), _stop_signals() as stop:
         while run.step < last:
-            report = _step(run)
+            report = _step(run, run.mask_rate())
             must_stop = stop.is_set()
-            is_end = run.step == last or must_stop
-            report = _evaluated(run, report)
+            is_saved = run.step == last or must_stop or run.checkpoint_due()
+            report = _replaced(_evaluated(run, report), is_saved=is_saved)
             run.record(asdict(report))
-            if is_end or run.checkpoint_due():
+            if is_saved:
                 run.save_checkpoint()
-                report = _replaced(report, is_saved=True)
             yield report
             if must_stop:
                 break
@@ -86,10 +88,9 @@ def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
         run.save_model()
 
 
-def _step(run: Run) -> StepReport:
-    """Do one optimiser update and move the run on by one step."""
+def _step(run: Run, rate: float) -> StepReport:
+    """Do one optimiser update under a masking rate and move the run on by one step."""
     begin = time.perf_counter()
-    rate = run.mask_rate()
     data = run.batches.step(run.cursor, rate)
     run.model.train()
     reseed_dropout(run.model, seed_for(run.settings.run.seed, "dropout", run.step))
@@ -122,13 +123,14 @@ def _step(run: Run) -> StepReport:
 def rehearse(run: Run, *, steps: int = 6) -> float:
     """Return the seconds of an update: do a few and put everything back as it was.
 
-    The first two warm caches up and are not counted; the result is the median of the others.
+    They are done at the run's mean masking rate, since more predictions take longer. The first two warm caches
+    up and are not counted; the result is the median of the others.
     """
     begin = copy.deepcopy(run.weights())
     times = []
     run.num_steps = steps
     for _ in range(steps):
-        times.append(_step(run).seconds)
+        times.append(_step(run, run.mean_mask_rate()).seconds)
     run.restart(begin)
     return statistics.median(times[2:])
 
@@ -155,9 +157,9 @@ def _check_finite(run: Run, data: StepData, loss: float, norm: float) -> None:
     at = run.cursor
     raise TrainingError(
         f"The {what} is not finite at step {run.step} (seed {run.settings.run.seed}, epoch {at.epoch}, window "
-        f"{at.window}, rows {at.row} to {at.row + data.rows - 1}); weights are unchanged since the last step. "
-        f"Lower optim.learning_rate (now {run.settings.optim.learning_rate}) or raise schedule.warmup, and run "
-        f"again: the last checkpoint in {run.out / checkpoint.FOLDER} is kept."
+        f"{at.window}, rows {at.row} to {at.row + data.rows - 1}); weights are unchanged since the last step and "
+        f"{run.out / checkpoint.FOLDER} is kept. Start a run in another --out with a lower optim.learning_rate "
+        f"(now {run.settings.optim.learning_rate}) or a longer schedule.warmup."
     )
 
 

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from clozelm.data.prepare import HELD_OUT
 from clozelm.data.store import TOKENIZER, TokenStore, read_manifest
 from clozelm.errors import DataError, SettingsError
 from clozelm.text.atomic import disk_errors
@@ -45,7 +46,24 @@ def open_data(data: Path) -> tuple[TokenStore, Tokenizer]:
     return TokenStore.open(data, tokenizer), tokenizer
 
 
-def check_new(settings: PretrainSettings, out: Path) -> None:
+def open_heldout(data: Path, heldout: Path | str | None, tokenizer: Tokenizer) -> TokenStore | None:
+    """Open the held-out store that is named, or the one that ``cloze prepare --hold-out`` left in ``data``."""
+    if heldout is None and (data / HELD_OUT).is_dir():
+        heldout = data / HELD_OUT
+    return None if heldout is None else TokenStore.open(heldout, tokenizer)
+
+
+def check_out(settings: PretrainSettings, store: TokenStore, out: Path) -> dict[str, Any] | None:
+    """Return the record of the run in ``out`` if it is the one asked for, None if there is none; else refuse."""
+    record = read_record(out)
+    if record is None:
+        _check_new(settings, out)
+    else:
+        _check_same(record, settings, store, out)
+    return record
+
+
+def _check_new(settings: PretrainSettings, out: Path) -> None:
     """Refuse to begin a run without a budget or where something else is."""
     if not settings.budget.model_dump(exclude_none=True):
         raise SettingsError("No budget: pass --minutes, --steps or --tokens, or set one in [budget].")
@@ -55,7 +73,7 @@ def check_new(settings: PretrainSettings, out: Path) -> None:
         raise SettingsError(f"{out} is not empty and holds no run: name an empty or new directory with --out.")
 
 
-def check_same(record: dict[str, Any], settings: PretrainSettings, store: TokenStore, out: Path) -> None:
+def _check_same(record: dict[str, Any], settings: PretrainSettings, store: TokenStore, out: Path) -> None:
     """Refuse to resume under other settings or on other tokens, naming what differs."""
     before, now = _flat(record["settings"]), _flat(settings.model_dump(mode="json"))
     differing = [

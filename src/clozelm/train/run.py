@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,6 @@ import torch
 
 from clozelm import __version__
 from clozelm.data.loader import Cursor
-from clozelm.data.prepare import HELD_OUT
 from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, SettingsError
 from clozelm.families import FAMILIES
@@ -33,11 +35,10 @@ from clozelm.train.masters import Masters
 from clozelm.train.optim import build
 from clozelm.train.plan import Batches, StepData
 from clozelm.train.record import (
-    check_new,
-    check_same,
+    check_out,
     data_fingerprint,
     open_data,
-    read_record,
+    open_heldout,
     write_record,
 )
 from clozelm.train.schedule import factor
@@ -81,19 +82,16 @@ class Run:
         self._saved_at = time.perf_counter()
 
     @classmethod
-    def open(cls, settings: PretrainSettings, *, data: Path, out: Path, heldout: Path | None = None) -> Run:
+    def open(
+        cls, settings: PretrainSettings, *, data: Path | str, out: Path | str, heldout: Path | str | None = None
+    ) -> Run:
         """Start a run in ``out``, or resume the one of the same settings that is there."""
+        data, out = Path(data), Path(out)
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         store, tokenizer = open_data(data)
-        if heldout is None and (data / HELD_OUT).is_dir():
-            heldout = data / HELD_OUT
-        held = None if heldout is None else TokenStore.open(heldout, tokenizer)
-        record = read_record(out)
-        if record is not None:
-            check_same(record, settings, store, out)
-        else:
-            check_new(settings, out)
+        held = open_heldout(data, heldout, tokenizer)
+        record = check_out(settings, store, out)
         # Measured once: a resumed run goes on in the precision it began with.
         precision = None if record is None else record["precision"]
         run = cls(settings, store=store, tokenizer=tokenizer, out=out, heldout=held, precision=precision)
@@ -103,7 +101,7 @@ class Run:
             run._start()
         return run
 
-    @property
+    @cached_property
     def unigram_nats(self) -> float:
         """Entropy of the training tokens one by one, in nats: the loss of a model that ignores context."""
         return unigram_entropy(self.store.unigram_counts())
@@ -112,6 +110,11 @@ class Run:
         """Return the masking rate in force at the current step."""
         masking = self.settings.masking
         return rate_at(self.step, self.num_steps, masking.rate, masking.rate_end, masking.schedule)
+
+    def mean_mask_rate(self) -> float:
+        """Return the masking rate of the whole run on average; every schedule is a line."""
+        masking = self.settings.masking
+        return (masking.rate + (masking.rate if masking.rate_end is None else masking.rate_end)) / 2
 
     def schedule_factor(self) -> float:
         """Return the learning-rate factor in force at the current step."""
@@ -204,12 +207,10 @@ class Run:
         ):
             return
         record = {**report, "elapsed_seconds": self.elapsed_seconds}
-        try:
+        with _journal_errors(self.out):
             self.journal.write(record)
-        except OSError as error:
-            raise DataError(f"{self.out / JOURNAL} cannot be written: {error.strerror}. {_RESUMABLE}") from error
-        if self.tensorboard is not None:
-            self.tensorboard.write(record)
+            if self.tensorboard is not None:
+                self.tensorboard.write(record)
 
     def close(self) -> None:
         """Close the journal and TensorBoard."""
@@ -219,7 +220,8 @@ class Run:
 
     def save_checkpoint(self) -> None:
         """Write everything the next step depends on: weights, optimiser state and integers."""
-        self.journal.sync()
+        with _journal_errors(self.out):
+            self.journal.sync()
         payload = {"model": self.model.state_dict(), "optimisers": self.optimisers.state_dict()}
         meta = {
             "step": self.step,
@@ -280,10 +282,17 @@ class Run:
             self.cursor = Cursor(**newest.meta["cursor"])
             self.elapsed_seconds = newest.meta["elapsed_seconds"]
         self.notices.append(f"Resuming {self.out} at step {self.step} of {self.num_steps}.")
+        now = {"machine": describe_machine(self.device), "torch": torch.__version__}
+        for key, value in now.items():
+            if record.get(key, value) != value:
+                self.notices.append(
+                    f"The run began with {key} {record[key]!r}, this is {value!r}: last bits may differ."
+                )
         self._open_journal(self.step)
 
     def _open_journal(self, resumed_step: int | None) -> None:
-        self.journal = Journal(self.out / JOURNAL, resumed_step)
+        with _journal_errors(self.out):
+            self.journal = Journal(self.out / JOURNAL, resumed_step)
         self.tensorboard = (
             TensorBoard(self.out / "tensorboard", resumed_step) if self.settings.run.tensorboard else None
         )
@@ -301,11 +310,22 @@ class Run:
         return max(1, round(60 * budget.minutes / rehearse(self)))
 
 
-def summarise(settings: PretrainSettings, *, data: Path, heldout: Path | None) -> dict[str, Any]:
-    """Return what a run would be, having opened everything it needs and trained nothing."""
-    store, tokenizer = open_data(data)
-    if heldout is not None:
-        TokenStore.open(heldout, tokenizer)
+@contextmanager
+def _journal_errors(out: Path) -> Iterator[None]:
+    """Say in one line that the journal cannot be written, and that nothing of the run is lost."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{out / JOURNAL} cannot be written: {error.strerror}. {_RESUMABLE}") from error
+
+
+def summarise(
+    settings: PretrainSettings, *, data: Path | str, out: Path | str, heldout: Path | str | None = None
+) -> dict[str, Any]:
+    """Return what a run would be, having checked everything it needs; nothing is trained or written."""
+    store, tokenizer = open_data(Path(data))
+    held = open_heldout(Path(data), heldout, tokenizer)
+    record = check_out(settings, store, Path(out))
     config = encoder_config(settings, tokenizer)
     device = choose_device(settings.run.device)
     batches = Batches(settings, store, tokenizer.vocabulary, config)
@@ -319,10 +339,11 @@ def summarise(settings: PretrainSettings, *, data: Path, heldout: Path | None) -
         "tokens a step": f"{first.tokens:,} of {settings.data.tokens_per_step:,} ({first.count:,} predicted)",
         "steps an epoch": f"{store.num_tokens / first.tokens:,.0f}",
         "TFLOP a step": f"{first.flops / 1e12:.3f}",
+        "held out": "nothing" if held is None else f"{held.num_tokens:,} tokens",
+        "out": f"{out}, " + ("new" if record is None else "resumed"),
         "unigram loss": f"{unigram_entropy(store.unigram_counts()):.3f} nats",
         "device": describe_machine(device),
-        "budget": ", ".join(f"{k} {v}" for k, v in settings.budget.model_dump(exclude_none=True).items())
-        or "none given",
+        "budget": ", ".join(f"{k} {v}" for k, v in settings.budget.model_dump(exclude_none=True).items()),
     }
 
 

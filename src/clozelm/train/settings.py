@@ -77,6 +77,11 @@ class MaskingSettings(Section):
                 raise ValueError(f"masking.{name}={rate} must lie strictly between 0 and 1 (BERT uses 0.15)")
         if self.schedule == "linear" and self.rate_end is None:
             raise ValueError("masking.schedule=linear needs masking.rate_end, the rate of the last step")
+        if self.schedule == "constant" and self.rate_end is not None:
+            raise ValueError(
+                f"masking.rate_end={self.rate_end} has no use with masking.schedule=constant: set "
+                "masking.rate_end=none, or masking.schedule=linear"
+            )
         if self.corruption.mask + self.corruption.random > 1.0:
             raise ValueError(
                 f"masking.corruption.mask={self.corruption.mask} and masking.corruption.random="
@@ -89,7 +94,7 @@ class OptimSettings(Section):
     """The update."""
 
     name: Literal["adamw", "muon"] = setting("adamw", "muon: matrices by Muon, the rest by AdamW.", "Jordan 2024")
-    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW.", "1e-4 for BERT-base", gt=0.0)
+    learning_rate: float = setting(1e-3, "Peak learning rate of AdamW; 1e-4 in BERT-base.", "", gt=0.0)
     muon_learning_rate: float = setting(0.02, "Peak learning rate of Muon.", "Jordan 2024", gt=0.0)
     scaling: Literal["original", "match_rms_adamw"] = setting(
         "original",
@@ -118,7 +123,7 @@ class BudgetSettings(Section):
     """How long to train: exactly one of the three."""
 
     steps: int | None = setting(None, "Optimiser updates.", ge=1)
-    tokens: int | None = setting(None, "Tokens, padding not counted.", ge=1)
+    tokens: int | None = setting(None, "Tokens, padding included.", ge=1)
     minutes: float | None = setting(None, "Minutes of optimiser steps; made a number of steps at the start.", gt=0)
 
     @model_validator(mode="after")
