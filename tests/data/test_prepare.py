@@ -1,19 +1,24 @@
 """The corpus pipeline: the store holds what the tokenizer says of the text, for any number of workers."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from clozelm.cli.main import main
-from clozelm.data.prepare import PrepareSettings, prepare, training_documents
-from clozelm.data.store import TokenStore
+from clozelm.data.prepare import HELD_OUT, PrepareSettings, prepare, training_documents
+from clozelm.data.store import TOKENIZER, TokenStore
 from clozelm.data.workers import run_ordered
 from clozelm.errors import DataError
 from clozelm.settings import load
 from clozelm.text.filters import FilterSettings
-from clozelm.text.readers import documents
+from clozelm.text.readers import Document, documents
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.train_tokenizer import train
 from clozelm.vocab import ANNOTATED, SENTENCE_START, WORD_START
@@ -48,6 +53,7 @@ def test_store_equals_encode_for_any_number_of_workers(tmp_path: Path, corpus: P
     for file in (tmp_path / "s1").glob("*.bin"):
         assert file.read_bytes() == (tmp_path / "s3" / file.name).read_bytes()
     store = TokenStore.open(tmp_path / "s1", tokenizer)
+    store.verify()
     texts = [document.text for document in documents([corpus])]
     assert store.num_documents == len(texts) == 3000
     for index in (0, 1, 1500, 2999):
@@ -103,6 +109,7 @@ def test_held_out_documents_are_the_last_and_unseen_by_the_tokenizer(
     assert [d.text for d in training_documents([corpus], settings)] == texts[:2850]
     manifest = prepare([corpus], tokenizer, tmp_path / "s", settings, workers=2)
     held = TokenStore.open(tmp_path / "s/held_out", tokenizer)
+    held.verify()
     assert (manifest["num_documents"], held.num_documents) == (2850, 150)
     assert manifest["held_out"]["num_tokens"] == held.num_tokens
     assert [d.text for d in documents([tmp_path / "s/held_out.jsonl"])] == texts[2850:]
@@ -123,7 +130,7 @@ def test_worker_errors_and_deaths_are_reported() -> None:
     with pytest.raises(ZeroDivisionError):
         list(run_ordered(_divider, 1, [1, 0], workers=2))
     with pytest.raises(DataError, match=r"worker process ended \(exit status 3\)"):
-        list(run_ordered(_leaver, None, [3], workers=2))
+        list(run_ordered(_leaver, None, range(10), workers=2))
     assert list(run_ordered(_divider, 6, range(1, 7), workers=2)) == [6, 3, 2, 1.5, 1.2, 1]
 
 
@@ -139,10 +146,91 @@ class _Divider:
         return self.number / by
 
 
-def _leaver(_: None):  # type: ignore[no-untyped-def]
-    import os
+def _leaver(_: object):  # type: ignore[no-untyped-def]
+    return lambda task: os._exit(3)
 
-    return os._exit
+
+def test_workers_that_die_end_the_command(tmp_path: Path, corpus: Path, root: Path) -> None:
+    """With ten times more batches than workers, within the time limit: nothing may wait for a dead one."""
+    train(SENTENCES, vocab_size=50)[0].save(tmp_path / "t")
+    code = (
+        "import sys\n"
+        "from clozelm.cli.main import main\n"
+        "from clozelm.data import prepare\n"
+        "from tests.data.test_prepare import _leaver\n"
+        "prepare.BatchPreparer, prepare._BATCH_DOCUMENTS = _leaver, 150\n"
+        "main(sys.argv[1:])\n"
+    )
+    options = ["--tokenizer", tmp_path / "t", "--out", tmp_path / "s", "--workers", 2]
+    command = [sys.executable, "-c", code, "prepare", corpus, *options]
+    done = subprocess.run(
+        [str(each) for each in command], cwd=root, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == (
+        "cloze: A worker process ended (exit status 3), perhaps for want of memory: try fewer --workers.\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt", "t"]
+
+
+@pytest.mark.parametrize("name", [f"{HELD_OUT}.jsonl", "tokenizer.json", "vocab.txt"])
+def test_a_full_disk_is_one_line(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    tokenizer = train(SENTENCES, vocab_size=50)[0]
+
+    def full_for_one_file(method: str) -> None:
+        real = getattr(Path, method)
+
+        def written(self: Path, *args: Any, **kwargs: Any) -> Any:
+            if self.name == name:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(self, *args, **kwargs)
+
+        monkeypatch.setattr(Path, method, written)
+
+    full_for_one_file("open")
+    full_for_one_file("write_text")
+    places = {
+        tmp_path / "s": lambda out: prepare([corpus], tokenizer, out, PrepareSettings(hold_out=0.1), workers=1)
+    }
+    if name != f"{HELD_OUT}.jsonl":
+        places[tmp_path / TOKENIZER] = tokenizer.save
+    for out, write in places.items():
+        with pytest.raises(DataError, match=f"^{out} could not be written: the disk is full"):
+            write(out)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+def test_what_can_be_known_is_said_before_anything_is_read(
+    tmp_path: Path, corpus: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_all(*_: object) -> None:
+        raise AssertionError("the corpus was read")
+
+    monkeypatch.setattr("clozelm.data.prepare.read_all", read_all)
+    settings = PrepareSettings(hold_out=0.1)
+    (tmp_path / "b.txt").write_bytes(b"\x7fELF\0\0")
+    for call in (
+        lambda: prepare([corpus, tmp_path / "b.txt"], tokenizer, tmp_path / "s", settings),
+        lambda: training_documents([corpus, tmp_path / "b.txt"], settings),
+    ):
+        with pytest.raises(DataError, match=r"b\.txt: looks like a binary file"):
+            call()
+    with pytest.raises(DataError, match="is not empty"):
+        prepare([corpus], tokenizer, tmp_path, settings)
+
+
+def test_a_tokenizer_learns_from_what_is_encoded(
+    tmp_path: Path, texts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("\n\n".join(["cafe\u0301  \ufb01ne\x07", *texts]), encoding="utf-8")
+    first = next(training_documents([path], PrepareSettings(collapse_spaces=True)))
+    assert first == Document("caf\u00e9 \ufb01ne", f"{path}:1")
+    for form, knows_ligature in (("NFC", True), ("NFKC", False)):
+        options = ["--unicode-form", form, "--vocab-size", 320, "--out", tmp_path / form]
+        assert run(capsys, "tokenizer", "train", path, *options)[0] == 0
+        pieces = Tokenizer.load(tmp_path / form).backend.get_vocab()
+        assert any("\ufb01" in piece for piece in pieces) == knows_ligature
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

@@ -104,12 +104,14 @@ def test_other_formats_and_other_things_are_refused(tmp_path: Path) -> None:
         TokenStore.open(tmp_path / "s")
 
 
-def test_verify_finds_a_changed_byte(tmp_path: Path) -> None:
-    fill(tmp_path / "s", [50])
-    with (tmp_path / "s/tokens-00000.bin").open("r+b") as file:
-        file.seek(10)
-        file.write(b"\xff")
-    with pytest.raises(DataError, match=r"tokens-00000\.bin is damaged"):
+@pytest.mark.parametrize("name", ["tokens-00000.bin", "flags-00001.bin", "lengths.bin", "unigrams.bin"])
+def test_verify_finds_a_changed_byte(tmp_path: Path, name: str) -> None:
+    fill(tmp_path / "s", [5, 5, 5], shard_tokens=5)
+    file = tmp_path / "s" / name
+    raw = bytearray(file.read_bytes())
+    raw[3] ^= 0x40
+    file.write_bytes(raw)
+    with pytest.raises(DataError, match=rf"{name} is damaged \(wrong checksum\)"):
         TokenStore.open(tmp_path / "s").verify()
 
 
@@ -160,6 +162,23 @@ def test_no_space_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with StoreWriter(tmp_path / "s", **IDENTITY) as writer:  # type: ignore[arg-type]
         writer.add(np.arange(7), np.zeros(7, np.uint8))
         monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(DataError, match="the disk is full"):
+            writer.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_with_a_buffer_still_to_write(tmp_path: Path) -> None:
+    """Closing a file writes what it has buffered; giving the store up must not fail on that."""
+
+    class Full:
+        def write(self, raw: bytes) -> int:
+            return len(raw)
+
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with StoreWriter(tmp_path / "s", **IDENTITY) as writer:  # type: ignore[arg-type]
+        writer._open = (Full(), Full())  # type: ignore[assignment]
         with pytest.raises(DataError, match="the disk is full"):
             writer.close()
     assert list(tmp_path.iterdir()) == []

@@ -1,13 +1,12 @@
 """The code in README and docs works as it is written."""
 
 import json
-import lzma
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import tiny_runs
 from tests.docs import blocks as doc_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,14 +19,12 @@ def pages() -> list[Path]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder a page's blocks run in; see blocks.py for what it holds."""
-    source = shared / "data" / "pretrain" / "acl_abstracts" / "train.jsonl.xz"
-    with lzma.open(source, "rt", encoding="utf-8") as lines:
-        records = list(islice(lines, 2000))
-    (tmp_path / "corpus.jsonl").write_text("".join(records), encoding="utf-8")
-    texts = [" ".join(json.loads(record)["text"].split()) for record in records]
-    (tmp_path / "corpus.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    texts = [" ".join(text.split()) for text in tiny_runs.abstracts(300)]
+    records = [json.dumps({"text": text}) for text in texts]
+    for name, lines in (("corpus.txt", texts), ("corpus.jsonl", records)):
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     if (ROOT / "recipes").is_dir():
         (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)

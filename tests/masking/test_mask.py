@@ -8,6 +8,7 @@ from clozelm.data.loader import Cursor, RowLoader
 from clozelm.errors import SettingsError
 from clozelm.masking import IGNORED, SELECTORS, Candidates, Corruption, Selection, mask
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.train_tokenizer import Kind, train
 from tests.memory_store import VOCABULARY, MemoryStore, realistic_lengths
 
 TEXT = "The unbelievably cute cat sat on the mat; 机器学习是有用的技术。 Überraschungen, naïveté & ☃!"
@@ -87,8 +88,18 @@ def test_candidates_are_the_pieces_of_documents() -> None:
     "directory", ["bert-base-uncased", "bert-base-cased", "albert-base-v2", "roberta-base", "modernbert-base"]
 )
 def test_whole_words_of_real_tokenizers(shared: Path, directory: str, name: str) -> None:
+    check_words(Tokenizer.load(shared / "checkpoints" / "tokenizers" / directory), name)
+
+
+@pytest.mark.parametrize("name", sorted(SELECTORS))
+@pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
+def test_whole_words_of_trained_tokenizers(kind: Kind, name: str, texts: list[str]) -> None:
+    tokenizer, _ = train([*texts, *[TEXT, "我们学习机器翻译的技术。"] * 5], kind=kind, vocab_size=400)
+    check_words(tokenizer, name)
+
+
+def check_words(tokenizer: Tokenizer, name: str) -> None:
     """Against the words of the tokenizer itself, Chinese, accents and unknown characters included."""
-    tokenizer = Tokenizer.load(shared / "checkpoints" / "tokenizers" / directory)
     encoding = tokenizer.backend.encode(TEXT, add_special_tokens=False)
     encoded = tokenizer.encode(TEXT)
     store = MemoryStore([len(encoded.ids)])

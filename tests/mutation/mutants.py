@@ -19,13 +19,17 @@ LOADER = "tests/data/test_loader.py"
 
 @dataclass(frozen=True)
 class Mutant:
-    """One defect: in `file`, `old` (found exactly once) becomes `new`, and one of `tests` must fail."""
+    """One defect: in `file`, `old` (found exactly once) becomes `new`, and one of `tests` must fail.
+
+    The quick ones are tried in every run of the tests, the others with the slow tests.
+    """
 
     name: str
     file: str
     old: str
     new: str
     tests: tuple[str, ...]
+    is_quick: bool = False
 
 
 MUTANTS = (
@@ -35,6 +39,7 @@ MUTANTS = (
         "may_mask = (rows.doc_ids > 0) & ~vocabulary.is_special[rows.input_ids]",
         "may_mask = rows.doc_ids > 0",
         (f"{MASKING}::test_the_contract",),
+        is_quick=True,
     ),
     Mutant(
         "unknown_token_not_special",
@@ -42,6 +47,7 @@ MUTANTS = (
         "if self.unk_id is not None:",
         "if self.unk_id is None:",
         ("tests/test_rng.py::test_named_ids_are_special_even_if_not_listed",),
+        is_quick=True,
     ),
     Mutant(
         "padding_selected",
@@ -147,6 +153,7 @@ MUTANTS = (
         "np.repeat(number, total)",
         "np.repeat(np.minimum(number, 1), total)",
         (f"{PACKING}::test_evaluation_has_every_token_once",),
+        is_quick=True,
     ),
     Mutant(
         "rest_of_a_cut_piece_lost",
@@ -175,6 +182,20 @@ MUTANTS = (
         "self.rank * share, (self.rank + 1) * share",
         "0, share",
         (f"{LOADER}::test_ranks_share_what_one_would_read",),
+    ),
+    Mutant(
+        "document_leak_in_attention",
+        "nn/attention.py",
+        "same = doc_ids[:, :, None] == doc_ids[:, None, :]",
+        "same = (doc_ids[:, :, None] > 0) == (doc_ids[:, None, :] > 0)",
+        ("tests/nn/test_encoder.py::test_documents_do_not_see_each_other",),
+    ),
+    Mutant(
+        "mean_of_means",
+        "train/pretrain.py",
+        "(scores.loss_sum / data.count).backward()",
+        "(scores.loss_sum / scores.count / len(data.micro_batches)).backward()",
+        ("tests/train/test_pretrain.py::test_micro_batches_equal_the_big_batch",),
     ),
 )
 

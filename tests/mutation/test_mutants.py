@@ -13,7 +13,9 @@ def test_without_a_defect_all_is_green() -> None:
     assert survives(None, tuple(sorted({test for mutant in MUTANTS for test in mutant.tests})))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize(
+    "mutant",
+    [pytest.param(each, id=each.name, marks=() if each.is_quick else pytest.mark.slow) for each in MUTANTS],
+)
 def test_a_defect_is_seen(mutant: Mutant) -> None:
     assert not survives(mutant, mutant.tests)

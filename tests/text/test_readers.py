@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+import sys
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -54,6 +55,28 @@ def test_damaged_compression_is_refused(tmp_path: Path, suffix: str, pack: objec
     if suffix != ".zst":
         with pytest.raises(DataError, match=f"damaged {suffix} file"):
             list(documents([write(tmp_path / f"b.txt{suffix}", whole[:-12])]))
+
+
+@pytest.mark.parametrize(("name", "package"), [("a.txt.zst", "zstandard"), ("a.parquet", "pyarrow")])
+def test_a_package_that_is_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    said = rf"{name}: reading \.\w+ needs the package {package}: `pip install {package}`\."
+    with pytest.raises(DataError, match=said):
+        list(documents([write(tmp_path / name, b"PAR1")]))
+
+
+@pytest.mark.parametrize("name", ["a.md", "v1.2.md", "A.MD", "README.en.md", "v1.2.md.gz", "a.MD.GZ"])
+def test_markdown_is_one_document_a_file(tmp_path: Path, name: str) -> None:
+    raw = BLOCKS.encode()
+    path = write(tmp_path / name, gzip.compress(raw) if name.lower().endswith(".gz") else raw)
+    assert [d.text for d in documents([path])] == [BLOCKS.strip()]
+
+
+@pytest.mark.parametrize("name", ["notes.md.txt", "notes.md", "md"])
+def test_only_the_last_suffix_counts(tmp_path: Path, name: str) -> None:
+    assert len(list(documents([write(tmp_path / name, BLOCKS)]))) == (1 if name == "notes.md" else 3)
 
 
 def test_record_formats_agree(tmp_path: Path) -> None:

@@ -7,12 +7,18 @@ import pytest
 import torch
 
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.train_tokenizer import train
 from clozelm.train import words
 from clozelm.train.words import WORDS_PER_SEGMENT, evaluate_words
 from tests import tiny_models, tiny_runs
 from tests.train.test_evaluate import model_for
 
 KINDS = ("wordpiece", "bpe", "unigram")
+MIXED = [
+    "机器学习是有用的技术。 我们训练 a language model 来预测词语, 机器翻译也是。",
+    "ことばのモデルを学習する。 カタカナ と 漢字",
+    "기계 학습은 유용하다. 기계 번역도.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +60,58 @@ def test_every_segment_has_a_word(texts: list[str]) -> None:
     assert [segment.document for segment in segments] == [0, 3, 3, 3]
     assert [len(segment.starts) for segment in segments] == [1, 64, 64, 2]
     assert all(segment.chosen.sum() == 1 for segment in segments)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Don't stop, naïve: x=1!", ["Don't", "stop,", "naïve:", "x=1!"]),
+        ("机器learning用。 好", ["机", "器", "learning", "用", "。", "好"]),
+        ("ことば、カナ ｶﾅ", ["こ", "と", "ば", "、", "カ", "ナ", "ｶ", "ﾅ"]),
+        ("か\u3099 葛\U000e0100城 人々", ["か\u3099", "葛\U000e0100", "城", "人", "々"]),
+        ("기계 학습은.", ["기계", "학습은."]),
+        ("𠮷a", ["𠮷", "a"]),
+    ],
+)
+def test_words_of_every_script(text: str, expected: list[str]) -> None:
+    assert words._WORD.findall(text) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_words_that_share_a_piece_are_hidden_and_paid_together(kind: str) -> None:
+    """By a slow, obvious reading of the offsets: every hidden byte is paid for, and no other."""
+    tokenizer = train(MIXED * 20, kind=kind, vocab_size={"wordpiece": 150, "bpe": 500, "unigram": 110}[kind])[0]
+    texts = [" ".join(MIXED)] * 20
+    pieces = size = drawn = hidden_words = 0
+    for segment in words._segments(texts, 0.15, 0):
+        spans = list(zip(segment.starts.tolist(), segment.ends.tolist(), strict=True))
+        offsets = tokenizer.encode(segment.text).offsets.tolist()
+        hidden = np.zeros(len(segment.text) + 1, dtype=bool)
+        for start, stop in np.array(spans)[segment.chosen]:
+            hidden[start:stop] = True
+        before = None
+        while before is None or (hidden != before).any():
+            before = hidden.copy()
+            for start, stop in offsets + spans:
+                hidden[start:stop] |= hidden[start:stop].any()
+        drawn += int(segment.chosen.sum())
+        hidden_words += sum(bool(hidden[start]) for start, _ in spans)
+        pieces += sum(bool(hidden[start]) for start, _ in offsets)
+        size += sum(len(segment.text[start:stop].encode()) for start, stop in spans if hidden[start])
+    result = evaluate_words(uniform(tokenizer), tokenizer, texts)
+    assert (hidden_words > drawn) == (kind != "wordpiece"), "the input has words that share a piece"
+    assert (result.words_unread, result.words_dropped) == (0, 0)
+    assert (result.words == drawn) == (kind == "wordpiece")
+    assert result.bits_per_byte == pytest.approx(pieces * math.log2(tokenizer.vocab_size) / size, rel=1e-6)
+
+
+def test_words_without_a_piece_are_counted() -> None:
+    """BERT's normaliser drops format characters."""
+    tokenizer = tiny_models.wordpiece()
+    texts = ["the \u200b\u200b cat", "\u200b"]
+    result = evaluate_words(uniform(tokenizer), tokenizer, texts, rate=0.9999)
+    assert (result.words, result.words_dropped, result.words_unread) == (2, 2, 0)
+    assert result.bits_per_byte == pytest.approx(2 * math.log2(tokenizer.vocab_size) / 6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -34,7 +34,7 @@ def train(
         str, typer.Option(help="Text field of records; several, as in title,text, are joined.")
     ] = "text",
     invalid_utf8: Annotated[str, typer.Option(help="replace or refuse bytes that are not UTF-8.")] = "replace",
-    unicode_form: Annotated[str, typer.Option(help="NFC, NFKC or keep; as for `cloze prepare`.")] = "NFC",
+    unicode_form: Annotated[str, typer.Option(help="NFC, NFKC or keep: what `cloze prepare` will use.")] = "NFC",
     hold_out: Annotated[float, typer.Option(help="Share of the documents, from the end, not to learn from.")] = 0.0,
     sample_megabytes: Annotated[
         float | None, typer.Option(min=0.01, help="Text to hold at most; longer corpora are sampled.")

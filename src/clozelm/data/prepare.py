@@ -64,7 +64,7 @@ class PrepareSettings(BaseModel):
     filters: FilterSettings = Field(default=FilterSettings(), description="Which documents to drop.")
     dedup: bool = Field(
         default=False,
-        description="Drop documents that repeat an earlier one exactly; takes about 100 bytes of memory a document.",
+        description="Drop documents that repeat an earlier one exactly (about 100 bytes of memory a document).",
     )
     hold_out: float = Field(
         default=0.0,
@@ -150,7 +150,7 @@ def prepare(
 
 
 def training_documents(paths: Sequence[str | Path], settings: PrepareSettings) -> Iterator[Document]:
-    """Yield the documents that ``prepare`` does not hold out, normalised as it encodes them."""
+    """Yield what ``prepare`` does not hold out, normalised as it encodes it, for a tokenizer to learn from."""
     files = _checked_files(paths)
     form = settings.form()
     kept = islice(read_all(files, settings.reading()), _split_point(files, settings))

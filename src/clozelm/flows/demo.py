@@ -19,7 +19,6 @@ from clozelm.data.store import is_store
 from clozelm.flows.progress import show_answers, show_run
 from clozelm.flows.training import draw_curve, recipe
 from clozelm.samples import ABSTRACTS
-from clozelm.text.normalize import normalize
 from clozelm.text.readers import documents
 from clozelm.text.tokenizer import Tokenizer, is_tokenizer
 from clozelm.text.train_tokenizer import train as train_tokenizer
@@ -87,8 +86,8 @@ def _tokenizer(path: Path, console: Console) -> Tokenizer:
     if path.is_dir() and is_tokenizer(path):
         return Tokenizer.load(path)
     console.print(f"Training a WordPiece tokenizer of {VOCAB_SIZE:,} pieces on the abstracts ...")
-    texts = (normalize(document.text) for document in training_documents([ABSTRACTS], _PREPARE))
-    tokenizer, report = train_tokenizer(texts, kind="wordpiece", vocab_size=VOCAB_SIZE)
+    learned = training_documents([ABSTRACTS], _PREPARE)
+    tokenizer, report = train_tokenizer(learned, kind="wordpiece", vocab_size=VOCAB_SIZE)
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(path)
     console.print(f"  {report.fertility:.2f} pieces a word, {report.unknown_rate:.3%} unknown")

@@ -20,7 +20,13 @@ from clozelm.text.tokenizer import Encoded, Tokenizer
 from clozelm.train.scoring import evaluating, piece_losses, ratio_interval
 
 WORDS_PER_SEGMENT = 64
-_WORD = re.compile(r"\S+")
+# Han, Hiragana and Katakana with their iteration marks and half-width forms, and what combines with them.
+_ALONE = (
+    "\u3005-\u3007\u3041-\u3096\u309d-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+_COMBINING = "\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_WORD = re.compile(rf"[{_ALONE}][{_COMBINING}]*|[^\s{_ALONE}]+")
 _SEGMENTS_AT_ONCE = 1024
 
 
@@ -30,7 +36,8 @@ class WordEvaluation:
 
     ``words_right`` is the share of words all of whose pieces are the most probable ones. ``words_unknown``
     counts words that the tokenizer replaces by its unknown piece - cheap to predict, so that a number above
-    zero makes the figure too good. ``words_unread`` did not fit into the model's positions.
+    zero makes the figure too good. ``words_unread`` did not fit into the model's positions, ``words_dropped``
+    have no piece at all, as control characters for BERT; neither is in any other number.
     """
 
     bits_per_byte: float
@@ -39,6 +46,7 @@ class WordEvaluation:
     words: int
     words_unknown: int
     words_unread: int
+    words_dropped: int
 
 
 class _Segment(NamedTuple):
@@ -55,13 +63,15 @@ def evaluate_words(
 ) -> WordEvaluation:
     """Hide whole words, the same for every tokenizer, and sum what their pieces cost.
 
-    A document is read in segments of 64 words between white space, so that the context is the same for every
-    tokenizer; words are drawn by (seed, document, word), at least one a segment; all their pieces are masked
-    at once. Nats / ln 2 / UTF-8 bytes of those words. Pseudo-likelihood as in Kauf & Ivanova 2023 would hide
-    one word at a time; this hides several, as in training.
+    A word is one Chinese character or kana, else what stands between those and white space: Korean words, as
+    English ones, with their punctuation. A document is read in segments of 64 words, so that the context is the
+    same for every tokenizer; words are drawn by (seed, document, word), at least one a segment; all their pieces
+    are masked at once, and with a piece that lies across several words all of these. Nats / ln 2 / UTF-8 bytes of
+    the hidden words. Pseudo-likelihood as in Kauf & Ivanova 2023 would hide one word at a time; this hides
+    several, as in training.
     """
     nats, sizes, documents, right = [], [], [], []
-    unknown = unread = 0
+    unknown = unread = dropped = 0
     segments = _segments(texts, rate, seed)
     with evaluating(model):
         while group := list(islice(segments, _SEGMENTS_AT_ONCE)):
@@ -72,8 +82,9 @@ def evaluate_words(
             right.append(scored.right)
             unknown += scored.unknown
             unread += scored.unread
+            dropped += scored.dropped
     if not sum(len(part) for part in nats):
-        return WordEvaluation(math.nan, (math.nan, math.nan), math.nan, 0, unknown, unread)
+        return WordEvaluation(math.nan, (math.nan, math.nan), math.nan, 0, unknown, unread, dropped)
     bits, size = np.concatenate(nats) / math.log(2), np.concatenate(sizes)
     return WordEvaluation(
         bits_per_byte=float(bits.sum() / size.sum()),
@@ -82,6 +93,7 @@ def evaluate_words(
         words=bits.size,
         words_unknown=unknown,
         words_unread=unread,
+        words_dropped=dropped,
     )
 
 
@@ -103,6 +115,7 @@ class _Scored(NamedTuple):
     right: NDArray[np.bool_]
     unknown: int
     unread: int
+    dropped: int
 
 
 def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _Scored:
@@ -110,13 +123,14 @@ def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _
     vocabulary = tokenizer.vocabulary
     room = model.config.max_positions - 2
     windows, targets, keys = [], [], []
-    unknown = unread = 0
-    for number, (segment, encoded) in enumerate(
-        zip(segments, tokenizer.encode_batch([each.text for each in segments]), strict=True)
-    ):
+    unknown = unread = dropped = 0
+    encodings = tokenizer.encode_batch([each.text for each in segments])
+    segments = [_joined(segment, encoded) for segment, encoded in zip(segments, encodings, strict=True)]
+    for number, (segment, encoded) in enumerate(zip(segments, encodings, strict=True)):
         word = _word_of(segment, encoded)
         hidden = (word >= 0) & segment.chosen[word]
         hidden_words = np.unique(word[hidden])
+        dropped += int(segment.chosen.sum()) - len(hidden_words)
         fits = np.array([np.flatnonzero(word == each)[-1] < room for each in hidden_words], dtype=bool)
         unread += int((~fits).sum())
         hidden &= np.isin(word, hidden_words[fits])
@@ -142,6 +156,23 @@ def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _
         right=np.bincount(index, weights=~right, minlength=len(key)) == 0,
         unknown=unknown,
         unread=unread,
+        dropped=dropped,
+    )
+
+
+def _joined(segment: _Segment, encoded: Encoded) -> _Segment:
+    """Join the words that a piece lies across, as over two Chinese characters; drawn if one of them is."""
+    start, stop = encoded.offsets[encoded.offsets[:, 0] < encoded.offsets[:, 1]].T
+    first = np.searchsorted(segment.starts, start, side="right")
+    last = np.searchsorted(segment.starts, stop - 1, side="right")
+    size = len(segment.starts)
+    # At each word, the pieces that have begun in an earlier one and not ended there.
+    across = np.cumsum(np.bincount(first, minlength=size + 1) - np.bincount(last, minlength=size + 1))
+    heads = np.flatnonzero(across[:size] == 0)
+    return segment._replace(
+        starts=segment.starts[heads],
+        ends=segment.ends[np.append(heads[1:], size) - 1],
+        chosen=np.logical_or.reduceat(segment.chosen, heads),
     )
 
 

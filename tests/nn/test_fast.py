@@ -1,0 +1,98 @@
+"""Every faster implementation equals the readable definition of its name: values, gradients, and in the model."""
+
+import pkgutil
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+
+from clozelm import nn
+from clozelm.families import FAMILIES
+from clozelm.nn.attention import rotary_angles
+from clozelm.nn.fast import FAST
+from clozelm.nn.select import fastest
+from tests import tiny_models
+
+# Differentiated first, constants after it.
+Given = tuple[torch.Tensor, ...]
+# For fp32 the order of a few additions and multiplications; for bf16 one unit in the last place, 2^-8.
+TOLERANCES = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
+
+
+def geglu_inputs() -> Iterator[Given]:
+    for shape in ((2,), (1, 10), (7, 34), (3, 5, 6), (0, 4)):
+        yield (normal(*shape),)
+
+
+def rotate_projection_inputs() -> Iterator[Given]:
+    for batch, seq, heads, size in ((1, 1, 1, 2), (3, 7, 5, 6), (2, 33, 1, 10)):
+        positions = torch.randint(0, 500, (batch, seq), generator=torch.Generator().manual_seed(seq))
+        yield normal(batch, seq, 3, heads, size), *rotary_angles(positions, size, 10_000.0)
+
+
+INPUTS: dict[str, Callable[[], Iterator[Given]]] = {
+    "geglu": geglu_inputs,
+    "rotate_projection": rotate_projection_inputs,
+}
+
+
+def normal(*shape: int) -> torch.Tensor:
+    return 2 * torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def readable(name: str) -> Callable[..., torch.Tensor]:
+    """The function of that name that a module of `clozelm.nn` defines."""
+    modules = [f"clozelm.nn.{each.name}" for each in pkgutil.iter_modules(nn.__path__) if not each.ispkg]
+    found = [(module, vars(import_module(module)).get(name)) for module in modules]
+    (definition,) = [each for module, each in found if each is not None and each.__module__ == module]
+    return definition
+
+
+def value_and_gradient(function: Callable[..., torch.Tensor], given: Given, dtype: torch.dtype) -> tuple[Any, Any]:
+    leaf = given[0].to(dtype, copy=True).requires_grad_()
+    out = function(leaf.clone(), *given[1:])  # a copy: it may be written over
+    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    (out * weight).sum().backward()
+    assert out.dtype == dtype
+    return out.detach(), leaf.grad
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_it_stands_for_a_readable_definition(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = readable(name)
+    assert fastest(definition) is FAST[name] is not definition
+    monkeypatch.delitem(FAST, name)
+    assert fastest(definition) is definition
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("name", FAST)
+def test_values_and_gradients(name: str, dtype: torch.dtype) -> None:
+    tolerance = TOLERANCES[dtype]
+    for given in INPUTS[name]():
+        before = [each.clone() for each in given]
+        ours = value_and_gradient(FAST[name], given, dtype)
+        theirs = value_and_gradient(readable(name), given, dtype)
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+        assert all(torch.equal(one, other) for one, other in zip(given, before, strict=True))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_computes_the_same_without_them(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_models.tiny_model(family)
+    batch = tiny_models.packed(tiny_models.documents([19, 4, 1, 30]), 59)
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+        model.zero_grad()
+        logits = model(batch)
+        logits.square().mean().backward()
+        return logits.detach(), [parameter.grad for parameter in model.parameters()]
+
+    logits, gradients = run()
+    for name in tuple(FAST):
+        monkeypatch.delitem(FAST, name)
+    plain, plain_gradients = run()
+    assert (logits - plain).abs().max() <= 1e-6 * logits.abs().max()
+    torch.testing.assert_close(gradients, plain_gradients, rtol=1e-5, atol=1e-6)
