@@ -7,17 +7,13 @@ from numpy.typing import NDArray
 
 from clozelm.vocab import WORD_START, Vocabulary
 
-VOCABULARY = Vocabulary(
-    size=200, pad_id=0, cls_id=2, sep_id=3, mask_id=4, unk_id=1, special_ids=frozenset({7})
-)
+VOCABULARY = Vocabulary(size=200, pad_id=0, cls_id=2, sep_id=3, mask_id=4, unk_id=1, special_ids=frozenset({7}))
 
 
 class MemoryStore:
     """Documents of the given lengths; token `i` of the store is an ordinary id, words have 1 to 4 pieces."""
 
-    def __init__(
-        self, lengths: list[int] | NDArray[np.int64], *, seed: int = 0, word_share: float = 0.75
-    ) -> None:
+    def __init__(self, lengths: list[int] | NDArray[np.int64], *, seed: int = 0, word_share: float = 0.75) -> None:
         rng = np.random.default_rng(seed)
         self.offsets = np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
         self.num_documents = len(lengths)

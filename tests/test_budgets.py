@@ -45,8 +45,7 @@ def constructor_parameters(node: ast.ClassDef) -> int:
             return len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - 1
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         return sum(
-            isinstance(member, ast.AnnAssign) and "ClassVar" not in ast.unparse(member)
-            for member in node.body
+            isinstance(member, ast.AnnAssign) and "ClassVar" not in ast.unparse(member) for member in node.body
         )
     return 0
 
@@ -61,9 +60,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_constructors_take_few_parameters(path: Path) -> None:
     classes = [
-        node
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)
     ]
     counts = {node.name: constructor_parameters(node) for node in classes if not is_record(node)}
     assert {name: count for name, count in counts.items() if count > MAX_CONSTRUCTOR_PARAMETERS} == {}

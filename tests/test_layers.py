@@ -72,7 +72,5 @@ def test_a_violation_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
     bad = tmp_path / "nn" / "bad.py"
     bad.parent.mkdir()
-    bad.write_text(
-        "def f():\n    from clozelm import train\n    import transformers\n    from ..hub import load\n"
-    )
+    bad.write_text("def f():\n    from clozelm import train\n    import transformers\n    from ..hub import load\n")
     assert len(list(violations(bad))) == 3

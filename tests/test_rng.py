@@ -47,9 +47,7 @@ def test_four_coordinates_are_one_too_many() -> None:
 
 
 def test_named_ids_are_special_even_if_not_listed() -> None:
-    vocabulary = Vocabulary(
-        size=10, pad_id=0, cls_id=1, sep_id=2, mask_id=3, unk_id=5, special_ids=frozenset({9})
-    )
+    vocabulary = Vocabulary(size=10, pad_id=0, cls_id=1, sep_id=2, mask_id=3, unk_id=5, special_ids=frozenset({9}))
     assert vocabulary.ordinary_ids.tolist() == [4, 6, 7, 8]
     assert vocabulary.is_special.sum() == 6
     with pytest.raises(ValueError, match="read-only"):

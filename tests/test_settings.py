@@ -129,9 +129,7 @@ def test_unknown_keys_of_a_file_are_refused_too() -> None:
         load(optimizer={"warm_up": 3})
 
 
-@pytest.mark.parametrize(
-    ("content", "said"), [(b"a = ", "not a TOML file"), (b"\xff\xfe", "not a TOML file")]
-)
+@pytest.mark.parametrize(("content", "said"), [(b"a = ", "not a TOML file"), (b"\xff\xfe", "not a TOML file")])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "recipe.toml"
     path.write_bytes(content)

@@ -108,9 +108,7 @@ def packed(docs: list[torch.Tensor], width: int) -> TokenBatch:
     """All documents in one row, padding after the last."""
     tail = width - sum(len(doc) for doc in docs)
     input_ids = torch.cat([*docs, torch.zeros(tail, dtype=torch.int64)])
-    doc_ids = torch.cat(
-        [*(torch.full((len(d),), i) for i, d in enumerate(docs, 1)), torch.zeros(tail).long()]
-    )
+    doc_ids = torch.cat([*(torch.full((len(d),), i) for i, d in enumerate(docs, 1)), torch.zeros(tail).long()])
     positions = torch.cat([*(torch.arange(len(doc)) for doc in docs), torch.zeros(tail).long()])
     return TokenBatch(input_ids[None], doc_ids[None], positions[None])
 

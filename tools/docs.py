@@ -126,9 +126,7 @@ def table(head: tuple[str, ...], rows: Any) -> list[str]:
     """A Markdown table; bars inside cells are escaped."""
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in rows:
-        lines.append(
-            f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in row)} |"
-        )
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in row)} |")
     return lines
 
 

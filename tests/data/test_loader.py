@@ -79,8 +79,7 @@ def test_ranks_share_what_one_would_read(world: int) -> None:
         assert {share[1] for share in shares} == {after}
         assert same(join([share[0] for share in shares]), whole)
         masks = [
-            mask(s, VOCABULARY, Uniform().select, rate=0.3, corruption=Corruption(), seed=1)
-            for s, _ in shares
+            mask(s, VOCABULARY, Uniform().select, rate=0.3, corruption=Corruption(), seed=1) for s, _ in shares
         ]
         one = mask(whole, VOCABULARY, Uniform().select, rate=0.3, corruption=Corruption(), seed=1)
         assert (np.concatenate([m.input_ids for m in masks]) == one.input_ids).all()
@@ -98,9 +97,7 @@ def test_the_masks_of_two_epochs_differ() -> None:
 
 @pytest.mark.parametrize(("num_rows", "world"), [(7, 2), (0, 1), (-4, 2)])
 def test_uneven_batches_are_refused(num_rows: int, world: int) -> None:
-    with pytest.raises(
-        SettingsError, match=f"batch of {num_rows} rows cannot be shared evenly by {world} ranks"
-    ):
+    with pytest.raises(SettingsError, match=f"batch of {num_rows} rows cannot be shared evenly by {world} ranks"):
         loader(world=world).batch(Cursor(), num_rows)
 
 

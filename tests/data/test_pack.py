@@ -73,9 +73,7 @@ def test_evaluation_has_every_token_once(lengths: list[int], row_length: int, wo
     seed=st.integers(0, 1 << 40),
     window_tokens=st.integers(1, 500),
 )
-def test_an_epoch_has_every_token_once(
-    lengths: list[int], row_length: int, seed: int, window_tokens: int
-) -> None:
+def test_an_epoch_has_every_token_once(lengths: list[int], row_length: int, seed: int, window_tokens: int) -> None:
     store = MemoryStore(lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "WINDOW_TOKENS", window_tokens)

@@ -195,9 +195,7 @@ def test_every_parameter_has_a_name() -> None:
         assert {w.ours for w in family.weights(model.config)} == model.state_dict().keys()
 
 
-@pytest.mark.parametrize(
-    ("name", "family"), [("bert-base-uncased", "bert"), ("modernbert-base", "modernbert")]
-)
+@pytest.mark.parametrize(("name", "family"), [("bert-base-uncased", "bert"), ("modernbert-base", "modernbert")])
 def test_released_configs_are_the_base_preset(name: str, family: str, shared: Path) -> None:
     file = shared / "checkpoints" / "tokenizers" / name / "config.json"
     read = FAMILIES[family].read_config(json.loads(file.read_text(encoding="utf-8")))

@@ -28,9 +28,7 @@ def fill(request: pytest.FixtureRequest) -> FillMask:
 
 def close(one: Filled, other: Filled) -> bool:
     pairs = [
-        (a, b)
-        for mask, again in zip(one.masks, other.masks, strict=True)
-        for a, b in zip(mask, again, strict=True)
+        (a, b) for mask, again in zip(one.masks, other.masks, strict=True) for a, b in zip(mask, again, strict=True)
     ]
     return all(a.id == b.id and abs(a.probability - b.probability) < 1e-6 for a, b in pairs)
 

@@ -36,9 +36,7 @@ def test_golden(name: str) -> None:
 def test_impossible_rates_are_refused(rate: float) -> None:
     rows, _ = RowLoader(MemoryStore([14]), VOCABULARY, row_length=16, seed=0).batch(Cursor(), 1)
     select = SELECTORS["uniform"]().select
-    with pytest.raises(
-        SettingsError, match=rf"^masking.rate={rate} must lie strictly between 0 and 1 \(BERT uses"
-    ):
+    with pytest.raises(SettingsError, match=rf"^masking.rate={rate} must lie strictly between 0 and 1 \(BERT uses"):
         mask(rows, VOCABULARY, select, rate=rate, corruption=Corruption(), seed=0)
 
 

@@ -229,18 +229,14 @@ def survives(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
         ]
         run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if run.returncode not in (0, 1):
-        raise RuntimeError(
-            f"{mutant.name if mutant else 'no mutant'}: tests could not run\n{run.stdout[-2000:]}"
-        )
+        raise RuntimeError(f"{mutant.name if mutant else 'no mutant'}: tests could not run\n{run.stdout[-2000:]}")
     return run.returncode == 0
 
 
 def _inject(mutant: Mutant, path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     if source.count(mutant.old) != 1:
-        raise ValueError(
-            f"{mutant.name}: its line is {source.count(mutant.old)} times in {mutant.file}, not once"
-        )
+        raise ValueError(f"{mutant.name}: its line is {source.count(mutant.old)} times in {mutant.file}, not once")
     path.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
 
 

@@ -64,9 +64,7 @@ def test_half_precision_sums_in_fp32() -> None:
     halves = [one.detach().bfloat16().requires_grad_() for one in given]
     loss, _ = linear_cross_entropy(*halves, labels)
     loss.backward()
-    exact = F.cross_entropy(
-        halves[0].float() @ halves[1].float().T + halves[2].float(), labels, reduction="sum"
-    )
+    exact = F.cross_entropy(halves[0].float() @ halves[1].float().T + halves[2].float(), labels, reduction="sum")
     assert loss.dtype == torch.float32
     assert float(loss.detach()) == pytest.approx(float(exact.detach()), rel=1e-2)
     assert {one.grad.dtype for one in halves} == {torch.bfloat16}

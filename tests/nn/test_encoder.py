@@ -156,9 +156,9 @@ def test_initialisation() -> None:
         else:
             drawn = weight[1:] if "tokens" in name else weight
             # The standard deviation of n draws varies by std / sqrt(2 n); four of those.
-            assert float(drawn.detach().std()) == pytest.approx(
-                0.05, abs=4 * 0.05 / (2 * drawn.numel()) ** 0.5
-            ), name
+            assert float(drawn.detach().std()) == pytest.approx(0.05, abs=4 * 0.05 / (2 * drawn.numel()) ** 0.5), (
+                name
+            )
     assert (encoder.embeddings.tokens.weight[0] == 0).all()
 
 

@@ -81,9 +81,7 @@ def test_the_contract(name: str, rows: list, rate: float) -> None:
     assert (out.labels[predicted] == batch.input_ids[predicted]).all(), "a label is not the original"
     assert (out.input_ids[~predicted] == batch.input_ids[~predicted]).all(), "a token not predicted changed"
     changed = out.input_ids[predicted]
-    assert ((changed == VOCABULARY.mask_id) | ~VOCABULARY.is_special[changed]).all(), (
-        "replaced by a special token"
-    )
+    assert ((changed == VOCABULARY.mask_id) | ~VOCABULARY.is_special[changed]).all(), "replaced by a special token"
     for r, document in {(r, int(d)) for r, row in enumerate(batch.doc_ids) for d in row if d}:
         piece = batch.doc_ids[r] == document
         if (piece & ~special[r]).any():
@@ -171,14 +169,10 @@ def test_replacements_come_from_the_whole_ordinary_vocabulary(name: str) -> None
 def test_the_measured_rate_is_the_rate(name: str, rate: float) -> None:
     """In pieces long enough that the promise of one prediction adds next to nothing."""
     rng = np.random.default_rng(1)
-    rows = [
-        [[(9, bool(b)) for b in rng.random(n) < 0.7] for n in rng.integers(14, 19, 2)] for _ in range(1500)
-    ]
+    rows = [[[(9, bool(b)) for b in rng.random(n) < 0.7] for n in rng.integers(14, 19, 2)] for _ in range(1500)]
     batch = build(rows)
     maskable = ~VOCABULARY.is_special[batch.input_ids]
-    shares = (
-        (masked(batch, name, rate=rate).labels != IGNORED).sum(1) - rate * maskable.sum(1)
-    ) / maskable.sum(1)
+    shares = ((masked(batch, name, rate=rate).labels != IGNORED).sum(1) - rate * maskable.sum(1)) / maskable.sum(1)
     assert abs(shares.mean()) < 4 * shares.std() / np.sqrt(len(shares))
 
 

@@ -210,8 +210,9 @@ def test_micro_batches_equal_the_big_batch(tiny_store: Path, tmp_path: Path) -> 
         assert (other.predictions, other.tokens) == (report.predictions, report.tokens)
         assert other.loss == pytest.approx(report.loss, rel=1e-6)
         assert other.gradient_norm == pytest.approx(report.gradient_norm, rel=1e-5)
+        # One update later: AdamW makes whole steps of gradients near 0, whose rounding then shows.
         for key, gradient in gradients.items():
-            torch.testing.assert_close(others[key], gradient, rtol=1e-4, atol=1e-6, msg=key)
+            torch.testing.assert_close(others[key], gradient, rtol=1e-4, atol=1e-5, msg=key)
 
 
 def test_the_loss_falls(tiny_store: Path, tmp_path: Path) -> None:

@@ -31,9 +31,7 @@ def shuffled(indices: NDArray[np.int64], size: int, *, seed: int, epoch: int) ->
     return places.astype(np.int64)
 
 
-def _rounds(
-    values: NDArray[np.uint64], width: int, height: int, keys: NDArray[np.uint64]
-) -> NDArray[np.uint64]:
+def _rounds(values: NDArray[np.uint64], width: int, height: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Permute ``range(width * height)``: each round moves one half by a hash of the other."""
     w, h = np.uint64(width), np.uint64(height)
     left, right = values // h, values % h

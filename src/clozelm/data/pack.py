@@ -39,9 +39,7 @@ def plan_window(store: Tokens, *, row_length: int, seed: int, epoch: int, window
     return pieces.take(generator(seed, "row order", epoch, window).permutation(pieces.num_rows))
 
 
-def evaluation_rows(
-    store: Tokens, vocabulary: Vocabulary, row_length: int, rows_per_batch: int
-) -> Iterator[Rows]:
+def evaluation_rows(store: Tokens, vocabulary: Vocabulary, row_length: int, rows_per_batch: int) -> Iterator[Rows]:
     """Yield every document once, in the store's order but for the packing; the last batch may be smaller."""
     check_store(store, row_length, must_fill_a_row=False)
     first_row = 0

@@ -93,9 +93,7 @@ def weights(config: EncoderConfig) -> list[Weight]:
 
 
 def _both(ours: str, *theirs: str) -> list[Weight]:
-    return [
-        Weight(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs)) for kind in ("weight", "bias")
-    ]
+    return [Weight(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs)) for kind in ("weight", "bias")]
 
 
 def _size(hidden_size: int, num_layers: int) -> EncoderConfig:

@@ -138,9 +138,7 @@ def shape(config: Mapping[str, Any], names: Mapping[str, tuple[str, Any]]) -> di
         value = config.get(key, default)
         kinds = (int, float) if isinstance(default, float) else (int,)
         if not isinstance(value, kinds) or isinstance(value, bool):
-            raise ModelError(
-                f"config.json: {key}={value!r} must be a number ({default} in the paper's model)."
-            )
+            raise ModelError(f"config.json: {key}={value!r} must be a number ({default} in the paper's model).")
         read[ours] = float(value) if isinstance(default, float) else value
     return read
 
@@ -164,6 +162,4 @@ def insist(config: EncoderConfig, family: str, **required: Any) -> None:
     """Refuse to write an encoder that ``family`` has no configuration for."""
     for key, value in required.items():
         if getattr(config, key) != value:
-            raise ModelError(
-                f"{family} has no {key}={getattr(config, key)!r}: its models have {key}={value!r}."
-            )
+            raise ModelError(f"{family} has no {key}={getattr(config, key)!r}: its models have {key}={value!r}.")

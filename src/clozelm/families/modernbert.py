@@ -51,9 +51,7 @@ def read_config(config: Mapping[str, Any]) -> EncoderConfig:
         )
     activation = read_activation(config, "hidden_activation")
     if read_activation(config, "classifier_activation") != activation:
-        raise ModelError(
-            "config.json: classifier_activation and hidden_activation differ; one serves both here."
-        )
+        raise ModelError("config.json: classifier_activation and hidden_activation differ; one serves both here.")
     every = _global_every(config, fields["num_layers"])
     window = shape(config, {"window": ("local_attention", 128)})["window"]
     return EncoderConfig(
@@ -139,9 +137,7 @@ def _global_every(config: Mapping[str, Any], num_layers: int) -> int:
     if types is None:
         every = int(shape(config, {"every": ("global_attn_every_n_layers", 3)})["every"])
         if every < 1:
-            raise ModelError(
-                f"config.json: global_attn_every_n_layers={every} must be at least 1 (1: all global)."
-            )
+            raise ModelError(f"config.json: global_attn_every_n_layers={every} must be at least 1 (1: all global).")
         return every
     is_global = [one == "full_attention" for one in types]
     every = next((i for i in range(1, num_layers) if is_global[i : i + 1] == [True]), max(num_layers, 1))

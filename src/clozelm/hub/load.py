@@ -69,9 +69,7 @@ def family_of(config: dict[str, Any], directory: Path) -> Family:
     """Return the family that ``config`` names."""
     name = config.get("model_type")
     if not isinstance(name, str):
-        raise ModelError(
-            f"{directory}: config.json names no model_type; supported are {', '.join(FAMILIES)}."
-        )
+        raise ModelError(f"{directory}: config.json names no model_type; supported are {', '.join(FAMILIES)}.")
     try:
         return named(name)
     except ModelError as error:

@@ -135,9 +135,7 @@ def _pieces(doc_ids: NDArray[np.int32], may_mask: NDArray[np.bool_]) -> list[lis
     return pieces
 
 
-def _at_least_one(
-    selection: Selection, may_mask: NDArray[np.bool_], rng: np.random.Generator
-) -> NDArray[np.bool_]:
+def _at_least_one(selection: Selection, may_mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Drop what may not be chosen; if nothing is left, choose the group of one maskable token."""
     chosen = selection.chosen & may_mask
     if np.count_nonzero(chosen):

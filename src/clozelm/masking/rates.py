@@ -7,9 +7,7 @@ from clozelm.errors import SettingsError
 KINDS = ("constant", "linear")
 
 
-def rate_at(
-    step: int, num_steps: int, rate: float, rate_end: float | None = None, kind: str = "constant"
-) -> float:
+def rate_at(step: int, num_steps: int, rate: float, rate_end: float | None = None, kind: str = "constant") -> float:
     """Return the masking rate in force at ``step``, counted from 0.
 
     ``linear`` goes from ``rate`` at the first step to ``rate_end`` at the last (``num_steps - 1``) and

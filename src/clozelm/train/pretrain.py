@@ -6,6 +6,7 @@ import copy
 import math
 import signal
 import statistics
+import sys
 import threading
 import time
 import warnings
@@ -120,16 +121,16 @@ def _step(run: Run, rate: float) -> StepReport:
     )
 
 
-def rehearse(run: Run, *, steps: int = 6) -> float:
-    """Return the seconds of an update: do a few and put everything back as it was.
+def rehearse(run: Run, *, seconds: float) -> float:
+    """Return the seconds of an update: do some for about ``seconds`` and put everything back as it was.
 
     They are done at the run's mean masking rate, since more predictions take longer. The first two warm caches
-    up and are not counted; the result is the median of the others.
+    up and are not counted; the result is the median of the others, of which there are at least four.
     """
     begin = copy.deepcopy(run.weights())
-    times = []
-    run.num_steps = steps
-    for _ in range(steps):
+    times: list[float] = []
+    run.num_steps = sys.maxsize  # the learning rate of a first step is as good as any
+    while len(times) < 6 or sum(times) < seconds:
         times.append(_step(run, run.mean_mask_rate()).seconds)
     run.restart(begin)
     return statistics.median(times[2:])

@@ -46,6 +46,7 @@ from clozelm.train.settings import PretrainSettings
 
 JOURNAL = "journal.jsonl"
 _EVALUATION_SEED = 0
+_REHEARSAL_SECONDS = 20.0
 _RESUMABLE = "The last checkpoint is kept: start again to resume."
 
 
@@ -307,7 +308,8 @@ class Run:
         from clozelm.train.pretrain import rehearse
 
         assert budget.minutes is not None, "checked by open"
-        return max(1, round(60 * budget.minutes / rehearse(self)))
+        seconds = 60 * budget.minutes
+        return max(1, round(seconds / rehearse(self, seconds=min(0.05 * seconds, _REHEARSAL_SECONDS))))
 
 
 @contextmanager
