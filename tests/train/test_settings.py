@@ -37,7 +37,7 @@ def said(*overrides: str) -> str:
         ("budget.steps=0", "budget.steps=0 must be at least 1 (default none)."),
         ("budget.minutes=-1", "budget.minutes=-1 must be greater than 0 (default none)."),
         ("data.tokens_per_step=100", "data.tokens_per_step=100 must be a multiple of data.row_length=128."),
-        ("optim.learning_rate=inf", "optim.learning_rate=inf must be a finite number (default 0.001: "),
+        ("optim.learning_rate=inf", "optim.learning_rate=inf must be a finite number (default 0.001"),
         ("run.seed=-1", "run.seed=-1 must be at least 0 (default 0)."),
     ],
 )

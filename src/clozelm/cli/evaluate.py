@@ -74,6 +74,8 @@ def _show(result: "TextEvaluation") -> None:
         )
     if words.words_unread:
         table.add_row("unread words", f"{words.words_unread:,}", "beyond the model's positions, not scored")
+    if words.words_dropped:
+        table.add_row("dropped words", f"{words.words_dropped:,}", "nothing is left of them after normalisation")
     table.add_row("text", f"{pieces.tokens:,} tokens", f"in {pieces.documents:,} documents")
     Console(highlight=False).print(table)
 

@@ -64,7 +64,7 @@ class PrepareSettings(BaseModel):
     filters: FilterSettings = Field(default=FilterSettings(), description="Which documents to drop.")
     dedup: bool = Field(
         default=False,
-        description="Drop documents that repeat an earlier one exactly (about 100 bytes of memory a document).",
+        description="Drop documents that repeat an earlier one exactly (about 120 bytes of memory a document).",
     )
     hold_out: float = Field(
         default=0.0,

@@ -61,12 +61,12 @@ def pretrain(
 
     A run of the same settings found in ``out`` is resumed, bit for bit; one of other settings is refused. At
     the end ``out/model`` is a Hugging Face directory. SIGTERM or Ctrl-C saves and ends the generator; so does
-    ``stop_after`` steps of this call. What was resumed, or found damaged, is a warning. Raises ``SettingsError``,
+    ``stop_after`` steps of this call. A damaged checkpoint is a warning. Raises ``SettingsError``,
     ``DataError``, and ``TrainingError`` when the loss is not finite.
     """
     run = Run.open(settings, data=data, out=out, heldout=heldout)
-    for notice in run.notices:
-        warnings.warn(notice, stacklevel=2)
+    for problem in run.problems:
+        warnings.warn(problem, stacklevel=2)
     yield from train(run, stop_after=stop_after)
 
 

@@ -74,7 +74,8 @@ class Run:
         if settings.model.unigram_bias:
             self.model.head.start_from(store.unigram_counts())
         self.model.to(self.device)
-        self.notices = compile_layers(self.model, settings.run.compile, self.device)
+        self.problems = compile_layers(self.model, settings.run.compile, self.device)
+        self._resumed: str | None = None
         self.objective = OBJECTIVES["mlm"]()
         self.renew_optimisers()
         self.batches = Batches(settings, store, tokenizer.vocabulary, self.config)
@@ -106,6 +107,11 @@ class Run:
     def unigram_nats(self) -> float:
         """Entropy of the training tokens one by one, in nats: the loss of a model that ignores context."""
         return unigram_entropy(self.store.unigram_counts())
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should be told before the run goes on: its problems, and where it resumes."""
+        return self.problems + ([self._resumed] if self._resumed else [])
 
     def mask_rate(self) -> float:
         """Return the masking rate in force at the current step."""
@@ -207,7 +213,9 @@ class Run:
             and self.step != self.num_steps
         ):
             return
-        record = {**report, "elapsed_seconds": self.elapsed_seconds}
+        # Where a run was interrupted must leave no trace, so that its journal is the uninterrupted one's.
+        record = {key: value for key, value in report.items() if key != "is_saved"}
+        record["elapsed_seconds"] = self.elapsed_seconds
         with _journal_errors(self.out):
             self.journal.write(record)
             if self.tensorboard is not None:
@@ -273,8 +281,8 @@ class Run:
 
     def _resume(self, record: dict[str, Any]) -> None:
         self.num_steps = int(record["num_steps"])
-        newest, notices = checkpoint.newest(self.out)
-        self.notices += notices
+        newest, problems = checkpoint.newest(self.out)
+        self.problems += problems
         if newest is not None:
             self.model.load_state_dict(newest.load("model", self.device))
             self.optimisers.load_state_dict(newest.load("optimisers", self.device))
@@ -282,11 +290,11 @@ class Run:
             self.tokens_seen = newest.meta["tokens_seen"]
             self.cursor = Cursor(**newest.meta["cursor"])
             self.elapsed_seconds = newest.meta["elapsed_seconds"]
-        self.notices.append(f"Resuming {self.out} at step {self.step} of {self.num_steps}.")
+        self._resumed = f"Resuming {self.out} at step {self.step} of {self.num_steps}."
         now = {"machine": describe_machine(self.device), "torch": torch.__version__}
         for key, value in now.items():
             if record.get(key, value) != value:
-                self.notices.append(
+                self.problems.append(
                     f"The run began with {key} {record[key]!r}, this is {value!r}: last bits may differ."
                 )
         self._open_journal(self.step)
