@@ -126,8 +126,9 @@ def test_muon_takes_the_layers_matrices_and_adamw_the_rest():
     assert "encoder.embeddings.tokens.weight" in others
     assert "head.dense.weight" in others
     assert len(optimisers.parameters) == len(list(model.parameters()))
-    state = optimisers.state_dict()["muon"]["param_groups"]
-    assert {group["blocks"]: len(group["params"]) for group in state} == {1: 4, 2: 2, 3: 2}
+    for split, blocks in ((False, {1: 8}), (True, {1: 4, 2: 2, 3: 2})):
+        state = build(model, name="muon", **SETTINGS, split=split).state_dict()["muon"]["param_groups"]
+        assert {group["blocks"]: len(group["params"]) for group in state} == blocks
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)
