@@ -114,7 +114,7 @@ def _draw_held_out(axes: Axes, tokens: Series, loss: Series) -> None:
     axes.annotate(
         f"{loss[-1]:.2f}",
         (tokens[-1], loss[-1]),
-        xytext=(0, 8),
+        xytext=(0, -15),
         textcoords="offset points",
         ha="center",
         fontsize=9,
@@ -140,7 +140,7 @@ def _finish(axes: Axes, *, title: str, log: bool) -> None:
         axes.spines[side].set_visible(False)
     axes.margins(y=0.08)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.93), fontsize=9)
+        axes.legend(frameon=False, loc="lower left", fontsize=9)
 
 
 def _mark_minutes(axes: Axes, tokens: Series, seconds: Series) -> None:
