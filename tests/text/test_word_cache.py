@@ -125,3 +125,12 @@ def test_special_tokens_in_the_text_stay_text(shared: Path) -> None:
     encode, _ = encoder_of(shared / "checkpoints/tokenizers/bert-base-uncased")
     special = Tokenizer.load(shared / "checkpoints/tokenizers/bert-base-uncased").vocabulary.special_ids
     assert not special & set(encode(["a [MASK] b [SEP] [CLS] [PAD]"]).ids.tolist())
+
+
+@pytest.mark.parametrize("text", ["\r\n\xa0", "a\t\nb", "a \r\n b", "\x0b\n", "x\xa0\ny", "\n\xa0\n", "  \t  z"])
+def test_runs_of_mixed_white_space_are_left_to_the_library(text: str, shared: Path) -> None:
+    for name in ("modernbert-base", "roberta-base"):
+        tokenizer = Tokenizer.load(shared / "checkpoints" / "tokenizers" / name)
+        encoded, batch = tokenizer.encode(text), BatchEncoder(tokenizer)([text])
+        assert batch.ids.tolist() == encoded.ids.tolist()
+        assert (batch.flags & 1).astype(bool).tolist() == encoded.word_starts.tolist()

@@ -33,6 +33,8 @@ _LONGEST_KEPT = 48
 _BERT_WORDS = re.compile(r"[0-9A-Za-z]+|[!-/:-@\[-`{-~]")
 _GPT2_WORDS = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 _SPACES = " \t\n\r\x0b\x0c\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_UNUSUAL_SPACES = _SPACES.replace(" ", "", 1).replace("\n", "", 1)
+_MIXED_RUN = re.compile(rf"[{_UNUSUAL_SPACES}][{_SPACES}]|[{_SPACES}][{_UNUSUAL_SPACES}]")
 _BEFORE_LAST_SPACE = re.compile(rf"(?=[{_SPACES}][^\s{_SPACES}])")
 _CONTEXT_FREE = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "Precompiled", "Strip"}
 _KEEP_ASCII = {"NFC", "NFD", "NFKC", "NFKD", "StripAccents"}
@@ -154,7 +156,12 @@ class ByteLevelChunks(Chunks):
         self[""] = self["\n"] = REFUSED
 
     def encode(self, text: str) -> bytes | None:
-        """Encode a text, with a space before it if the pre-tokenizer adds one."""
+        """Encode a text, with a space before it if the pre-tokenizer adds one; None for runs of mixed white space.
+
+        Such a run is one word, and a cut at its line end would part what the model may merge.
+        """
+        if _MIXED_RUN.search(text):
+            return None
         return super().encode(" " + text if self._adds_space and not text.startswith(" ") else text)
 
     def _plain(self, text: str) -> bytes:
