@@ -17,8 +17,13 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "mat", "a", "powerful", "is", "learning", "machine"]
 VOCAB_SIZE = len(SPECIALS) + len(WORDS) + 3
 
-# Local attention in every family that has it: a window much shorter than the tests' documents.
-_CHANGES: dict[str, dict[str, Any]] = {"modernbert": {"window": 8, "global_every": 3, "num_layers": 4}}
+# What makes a family different shows: a window much shorter than the tests' documents, narrow embeddings, and
+# groups of layers of unequal size.
+_CHANGES: dict[str, dict[str, Any]] = {
+    "modernbert": {"window": 8, "global_every": 3, "num_layers": 4},
+    "albert": {"embedding_size": 16, "num_groups": 2},
+    "electra": {"embedding_size": 16},
+}
 
 
 def tiny_config(family: str, **changes: Any) -> EncoderConfig:
@@ -28,6 +33,7 @@ def tiny_config(family: str, **changes: Any) -> EncoderConfig:
         "num_layers": 3,
         "intermediate_size": 48,
         "max_positions": 64,
+        "pad_id": 0,
         "dropout": 0.0,
         "attention_dropout": 0.0,
         **_CHANGES.get(family, {}),

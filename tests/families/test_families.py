@@ -18,12 +18,8 @@ ALL = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 VOCABULARY = tiny_models.wordpiece().vocabulary
 
 # A file of a bare encoder, or an older one, spelt as it was released: today's name -> the older name.
-OLD = {
-    "bert": lambda name: name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-        "LayerNorm.bias", "LayerNorm.beta"
-    ),
-    "modernbert": lambda name: name,
-}
+def older(name: str) -> str:
+    return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
 
 
 @ALL
@@ -44,8 +40,12 @@ def test_config_round_trip(family: Family, data: st.DataObject) -> None:
         "dropout": data.draw(st.sampled_from([0.0, 0.1])),
         "pad_id": data.draw(st.integers(0, 99)),
     }
-    if family.name == "bert":
+    if family.name in ("bert", "albert", "distilbert"):
         changes["activation"] = data.draw(st.sampled_from(["gelu", "gelu_tanh", "relu", "silu"]))
+    if family.name in ("albert", "electra"):
+        changes["embedding_size"] = data.draw(st.sampled_from([64, 200]))
+    if family.name == "albert":
+        changes["num_groups"] = data.draw(st.integers(1, changes["num_layers"]))
     if family.name == "modernbert":
         changes["use_bias"] = data.draw(st.booleans())
         changes["global_every"] = data.draw(st.integers(1, 4))
@@ -95,7 +95,7 @@ def test_missing_and_unexpected_are_both_reported(family: Family) -> None:
 def test_old_names_and_bare_encoders_are_read(family: Family) -> None:
     model = tiny_models.tiny_model(family.name)
     stock = family.to_stock(model.state_dict(), model.config)
-    old = {OLD[family.name](name).removeprefix(family.spelling.base): t for name, t in stock.items()}
+    old = {older(name).removeprefix(family.spelling.base): t for name, t in stock.items()}
     state, _ = family.from_stock(old, model.config)
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -133,6 +133,15 @@ def test_bert_drops_what_masking_does_not_read() -> None:
         ("bert", {"type_vocab_size": 0}, "type_vocab_size=0"),
         ("bert", {"hidden_size": "large"}, "hidden_size='large' must be a number"),
         ("bert", {"num_attention_heads": 7}, "not a multiple of num_heads=7"),
+        ("roberta", {"hidden_act": "relu"}, "hidden_act='relu' is not supported, only 'gelu'"),
+        ("roberta", {"max_position_embeddings": 1}, "max_position_embeddings=1 leaves no position after pad_token_id"),
+        ("roberta", {"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
+        ("albert", {"inner_group_num": 2}, "inner_group_num=2 is not supported, only 1"),
+        ("albert", {"num_hidden_groups": 9}, "num_groups=9 must lie between 1 and num_layers=3"),
+        ("albert", {"tie_word_embeddings": False}, "tie_word_embeddings=False"),
+        ("distilbert", {"activation": "mish"}, "activation='mish' is not supported; supported are gelu,"),
+        ("distilbert", {"dim": None}, "dim=None must be a number"),
+        ("electra", {"hidden_act": "gelu_new"}, "hidden_act='gelu_new' is not supported, only 'gelu'"),
         ("modernbert", {"decoder_bias": False}, "decoder_bias=False"),
         ("modernbert", {"mlp_bias": True}, "mixed biases"),
         ("modernbert", {"embedding_dropout": 0.5}, "embedding_dropout=0.5 and mlp_dropout=0.0 differ"),
@@ -178,14 +187,15 @@ def test_modernbert_new_spelling(types: str, every: int, window: int | None) -> 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_shape_of_another_family_is_not_written(name: str) -> None:
-    others = [other for other in FAMILIES if other != name]
+    # ELECTRA's encoder with embeddings as wide as its layers is BERT's.
+    others = [other for other in FAMILIES if other != name and (name, other) != ("electra", "bert")]
     for other in others:
         with pytest.raises(ModelError, match=f"{name} has"):
             FAMILIES[name].write_config(tiny_models.tiny_config(other), VOCABULARY)
 
 
 def test_unknown_family() -> None:
-    with pytest.raises(ModelError, match="'gpt2' is not supported; supported are bert, modernbert"):
+    with pytest.raises(ModelError, match="'gpt2' is not supported; supported are bert, roberta, albert, dist"):
         named("gpt2")
 
 
@@ -195,16 +205,37 @@ def test_every_parameter_has_a_name() -> None:
         assert {w.ours for w in family.weights(model.config)} == model.state_dict().keys()
 
 
-@pytest.mark.parametrize(("name", "family"), [("bert-base-uncased", "bert"), ("modernbert-base", "modernbert")])
-def test_released_configs_are_the_base_preset(name: str, family: str, shared: Path) -> None:
-    file = shared / "checkpoints" / "tokenizers" / name / "config.json"
-    read = FAMILIES[family].read_config(json.loads(file.read_text(encoding="utf-8")))
-    assert read == FAMILIES[family].preset("base", read.vocab_size, pad_id=read.pad_id)
+RELEASED = [
+    ("bert-base-uncased", "bert", "config.json"),
+    ("modernbert-base", "modernbert", "config.json"),
+    ("roberta-base", "roberta", "config.finetuned.json"),
+    ("albert-base-v2", "albert", "config.finetuned.json"),
+    ("distilbert-base-uncased", "distilbert", "config.finetuned.json"),
+]
 
 
-@pytest.mark.parametrize(("family", "millions"), [("bert", 109.51), ("modernbert", 149.66)])
+@pytest.mark.parametrize(("name", "family", "file"), RELEASED)
+def test_released_configs_are_the_base_preset(name: str, family: str, file: str, shared: Path) -> None:
+    path = shared / "checkpoints" / "tokenizers" / name / file
+    read = FAMILIES[family].read_config(json.loads(path.read_text(encoding="utf-8")))
+    same = {"pad_id": read.pad_id, "dropout": read.dropout, "attention_dropout": read.attention_dropout}
+    assert read == FAMILIES[family].preset("base", read.vocab_size, **same)
+
+
+@pytest.mark.parametrize(
+    ("family", "millions"),
+    [
+        ("bert", 109.51),
+        ("roberta", 124.70),
+        ("albert", 11.22),
+        ("distilbert", 66.99),
+        ("electra", 109.51),
+        ("modernbert", 149.66),
+    ],
+)
 def test_base_has_the_published_size(family: str, millions: float) -> None:
-    """BERT-base without its pooler; ModernBERT-base as its model card says (149M)."""
+    """The base models with their heads for masked language modelling and without poolers, in the papers: 110M,
+    125M, 12M, 66M, 110M and 149M."""
     with torch.device("meta"):
         model = MaskedLM(FAMILIES[family].sizes["base"])
     assert sum(weight.numel() for weight in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)

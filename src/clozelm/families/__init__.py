@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from clozelm.errors import ModelError
+from clozelm.families.albert import ALBERT
 from clozelm.families.bert import BERT
+from clozelm.families.distilbert import DISTILBERT
+from clozelm.families.electra import ELECTRA
 from clozelm.families.family import Family
 from clozelm.families.modernbert import MODERNBERT
+from clozelm.families.roberta import ROBERTA
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, MODERNBERT)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (BERT, ROBERTA, ALBERT, DISTILBERT, ELECTRA, MODERNBERT)
+}
 
 __all__ = ["FAMILIES", "Family", "named"]
 

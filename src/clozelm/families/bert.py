@@ -7,9 +7,12 @@ from typing import Any
 
 from clozelm.errors import ModelError
 from clozelm.families.family import (
+    UNUSED,
+    Extra,
     Family,
     Spelling,
     Weight,
+    both,
     insist,
     need,
     read_activation,
@@ -20,7 +23,7 @@ from clozelm.nn.config import EncoderConfig
 from clozelm.vocab import Vocabulary
 
 # Our field -> (stock key, the stock default when the key is absent).
-_FIELDS: dict[str, tuple[str, Any]] = {
+FIELDS: dict[str, tuple[str, Any]] = {
     "vocab_size": ("vocab_size", 30522),
     "hidden_size": ("hidden_size", 768),
     "num_layers": ("num_hidden_layers", 12),
@@ -35,6 +38,90 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "pad_id": ("pad_token_id", 0),
 }
 
+def read_config(config: Mapping[str, Any]) -> EncoderConfig:
+    """Return the encoder that a stock BERT ``config.json`` describes."""
+    return EncoderConfig(**read_fields(config, FIELDS), activation=read_activation(config, "hidden_act"))
+
+
+def read_fields(config: Mapping[str, Any], names: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Read the plain fields of a ``config.json`` that spells them as BERT's does, refusing BERT's rarer options."""
+    need(config, "position_embedding_type", ("absolute",), "absolute")
+    need(config, "is_decoder", (False,), False)
+    need(config, "add_cross_attention", (False,), False)
+    need(config, "tie_word_embeddings", (True,), True)
+    need(config, "pruned_heads", ({}, None), None)
+    fields = shape(config, names)
+    if fields["type_vocab_size"] < 1:
+        raise ModelError(f"config.json: type_vocab_size={fields['type_vocab_size']} must be at least 1.")
+    return fields
+
+
+def write_config(config: EncoderConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return a ``config.json`` that ``transformers`` 4 and 5 read as BertForMaskedLM."""
+    insist(config, "bert", **PLAIN, embedding_size=None, num_groups=None, first_position=0)
+    return write_fields(config, "bert", "BertForMaskedLM", FIELDS)
+
+
+def write_fields(
+    config: EncoderConfig, family: str, architecture: str, names: Mapping[str, tuple[str, Any]]
+) -> dict[str, Any]:
+    """Write what ``read_fields`` reads, and the activation."""
+    if config.type_vocab_size < 1:
+        raise ModelError(f"{family} has segment embeddings: type_vocab_size must be at least 1 (BERT uses 2).")
+    return {
+        "architectures": [architecture],
+        "model_type": family,
+        **{theirs: getattr(config, ours) for ours, (theirs, _) in names.items()},
+        "hidden_act": write_activation(config.activation),
+        "position_embedding_type": "absolute",
+        "tie_word_embeddings": True,
+    }
+
+
+PLAIN: dict[str, Any] = {
+    "rotary": False,
+    "norm_first": False,
+    "gated": False,
+    "use_bias": True,
+    "window": None,
+}
+"""What BERT and the families made from it have in common."""
+
+
+def weights(config: EncoderConfig) -> list[Weight]:
+    """Return every tensor with its stock names; queries, keys and values are three tensors there."""
+    return [
+        *embedding_weights("bert.", config),
+        *layer_weights("bert.", config),
+        *both("head.dense", "cls.predictions.transform.dense"),
+        *both("head.norm", "cls.predictions.transform.LayerNorm"),
+        Weight("head.bias", ("cls.predictions.bias",)),
+    ]
+
+
+def embedding_weights(base: str, config: EncoderConfig) -> list[Weight]:
+    """Return BERT's embeddings, which other families share, under the prefix ``base``."""
+    parts = {"tokens": "word_embeddings", "positions": "position_embeddings"}
+    if config.type_vocab_size:
+        parts["segments"] = "token_type_embeddings"
+    return [
+        *(Weight(f"encoder.embeddings.{o}.weight", (f"{base}embeddings.{t}.weight",)) for o, t in parts.items()),
+        *both("encoder.embeddings.norm", f"{base}embeddings.LayerNorm"),
+    ]
+
+
+def layer_weights(base: str, config: EncoderConfig) -> list[Weight]:
+    """Return BERT's layers, which other families share, under the prefix ``base``."""
+    names = []
+    for index in range(config.num_layers):
+        ours, theirs = f"encoder.layers.{index}", f"{base}encoder.layer.{index}"
+        parts = tuple(f"{theirs}.attention.self.{part}" for part in ("query", "key", "value"))
+        names += both(f"{ours}.attention.qkv", *parts)
+        for here, there in _LAYER:
+            names += both(f"{ours}.{here}", f"{theirs}.{there}")
+    return names
+
+
 _LAYER = (
     ("attention.out", "attention.output.dense"),
     ("attention_norm", "attention.output.LayerNorm"),
@@ -43,57 +130,8 @@ _LAYER = (
     ("mlp_norm", "output.LayerNorm"),
 )
 
-
-def read_config(config: Mapping[str, Any]) -> EncoderConfig:
-    """Return the encoder that a stock BERT ``config.json`` describes."""
-    need(config, "position_embedding_type", ("absolute",), "absolute")
-    need(config, "is_decoder", (False,), False)
-    need(config, "add_cross_attention", (False,), False)
-    need(config, "tie_word_embeddings", (True,), True)
-    need(config, "pruned_heads", ({}, None), None)
-    fields = shape(config, _FIELDS)
-    if fields["type_vocab_size"] < 1:
-        raise ModelError(f"config.json: type_vocab_size={fields['type_vocab_size']} must be at least 1.")
-    return EncoderConfig(**fields, activation=read_activation(config, "hidden_act"))
-
-
-def write_config(config: EncoderConfig, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return a ``config.json`` that ``transformers`` 4 and 5 read as BertForMaskedLM."""
-    insist(config, "bert", rotary=False, norm_first=False, gated=False, use_bias=True, window=None)
-    if config.type_vocab_size < 1:
-        raise ModelError("bert has segment embeddings: type_vocab_size must be at least 1 (BERT uses 2).")
-    return {
-        "architectures": ["BertForMaskedLM"],
-        "model_type": "bert",
-        **{theirs: getattr(config, ours) for ours, (theirs, _) in _FIELDS.items()},
-        "hidden_act": write_activation(config.activation),
-        "position_embedding_type": "absolute",
-        "tie_word_embeddings": True,
-    }
-
-
-def weights(config: EncoderConfig) -> list[Weight]:
-    """Return every tensor with its stock names; queries, keys and values are three tensors there."""
-    names = [
-        Weight("encoder.embeddings.tokens.weight", ("bert.embeddings.word_embeddings.weight",)),
-        Weight("encoder.embeddings.positions.weight", ("bert.embeddings.position_embeddings.weight",)),
-        Weight("encoder.embeddings.segments.weight", ("bert.embeddings.token_type_embeddings.weight",)),
-        *_both("encoder.embeddings.norm", "bert.embeddings.LayerNorm"),
-        *_both("head.dense", "cls.predictions.transform.dense"),
-        *_both("head.norm", "cls.predictions.transform.LayerNorm"),
-        Weight("head.bias", ("cls.predictions.bias",)),
-    ]
-    for index in range(config.num_layers):
-        ours, theirs = f"encoder.layers.{index}", f"bert.encoder.layer.{index}"
-        parts = tuple(f"{theirs}.attention.self.{part}" for part in ("query", "key", "value"))
-        names += _both(f"{ours}.attention.qkv", *parts)
-        for here, there in _LAYER:
-            names += _both(f"{ours}.{here}", f"{theirs}.{there}")
-    return names
-
-
-def _both(ours: str, *theirs: str) -> list[Weight]:
-    return [Weight(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs)) for kind in ("weight", "bias")]
+OLD_NORMS = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
+"""How norms were called before PyTorch's names were taken over."""
 
 
 def _size(hidden_size: int, num_layers: int) -> EncoderConfig:
@@ -121,11 +159,17 @@ BERT = Family(
     spelling=Spelling(
         base="bert.",
         parts=("embeddings.", "encoder.", "pooler."),
-        old=((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias")),
-        unused=r"\.position_ids$|^bert\.pooler\.|^cls\.seq_relationship\.",
+        old=OLD_NORMS,
+        unused=UNUSED + r"|^bert\.pooler\.|^cls\.seq_relationship\.",
         twins={
             "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
             "cls.predictions.decoder.bias": "cls.predictions.bias",
         },
     ),
+    extras={
+        "pair": Extra(
+            "BertForPreTraining",
+            (*both("pair.dense", "bert.pooler.dense"), *both("pair.classes", "cls.seq_relationship")),
+        )
+    },
 )

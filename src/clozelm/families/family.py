@@ -14,6 +14,9 @@ from clozelm.errors import ModelError
 from clozelm.nn.config import Activation, EncoderConfig
 from clozelm.vocab import Vocabulary
 
+# What released files of any family hold besides: index buffers, and heads of tasks.
+UNUSED = r"position_ids$|^(pre_)?classifier\.|^qa_outputs\.|^dropout\."
+
 # The stock names of activations, the one written first; all spellings of a row compute the same function.
 _ACTIVATION_NAMES: dict[Activation, tuple[str, ...]] = {
     "gelu": ("gelu", "gelu_python"),
@@ -54,8 +57,20 @@ class Spelling:
 
 
 @dataclass(frozen=True)
+class Extra:
+    """A second pretraining head that the family's stock code knows, and the architecture that carries it."""
+
+    architecture: str
+    weights: tuple[Weight, ...]
+
+
+@dataclass(frozen=True)
 class Family:
-    """A named architecture; its tensors go both ways without a bit changed."""
+    """A named architecture; its tensors go both ways without a bit changed.
+
+    ``extras`` are heads beside masked language modelling, by their name in a training run. ``first_position``
+    gives the row of the position table where counting starts, from the padding id.
+    """
 
     name: str
     architecture: str
@@ -65,27 +80,48 @@ class Family:
     write_config: Callable[[EncoderConfig, Vocabulary], dict[str, Any]]
     weights: Callable[[EncoderConfig], list[Weight]]
     spelling: Spelling
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    first_position: Callable[[int], int] = lambda pad_id: 0
 
     def preset(self, size: str, vocab_size: int, **changes: Any) -> EncoderConfig:
         """Return the encoder of a named size, with ``changes`` to its fields."""
         if size not in self.sizes:
             raise ModelError(f"{self.name} has no size {size!r}; its sizes are {', '.join(self.sizes)}.")
-        return replace(self.sizes[size], vocab_size=vocab_size, **changes)
+        config = replace(self.sizes[size], vocab_size=vocab_size, **changes)
+        return replace(config, first_position=self.first_position(config.pad_id))
 
     def to_stock(self, state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
-        """Return the tensors of ``state`` under their stock names; parts of fused ones are views."""
+        """Return the tensors of ``state`` under their stock names; parts of fused ones are views.
+
+        ``state`` may hold an encoder with any of the family's heads, named as in a training run.
+        """
+        known = self.weights(config) + [weight for extra in self.extras.values() for weight in extra.weights]
         out: dict[str, Tensor] = {}
-        for weight in self.weights(config):
-            parts = state[weight.ours].chunk(len(weight.theirs))
-            out.update(zip(weight.theirs, parts, strict=True))
+        for weight in known:
+            if weight.ours in state:
+                parts = state[weight.ours].chunk(len(weight.theirs))
+                out.update(zip(weight.theirs, parts, strict=True))
         return out
 
     def from_stock(
-        self, tensors: Mapping[str, Tensor], config: EncoderConfig
+        self, tensors: Mapping[str, Tensor], config: EncoderConfig, *, encoder_only: bool = False
     ) -> tuple[dict[str, Tensor], list[str]]:
-        """Return the tensors under their names here, and the stock names that nothing here reads."""
+        """Return the tensors under their names here, and the stock names that nothing here reads.
+
+        With ``encoder_only`` the head's tensors are left out, and may be missing.
+        """
         named, dropped = self._sort(tensors)
         weights = self.weights(config)
+        heads = {name for weight in weights if weight.ours.startswith("head.") for name in weight.theirs}
+        if encoder_only:
+            weights = [weight for weight in weights if not weight.ours.startswith("head.")]
+            dropped += sorted(heads & named.keys())
+            named = {name: tensor for name, tensor in named.items() if name not in heads}
+        elif not heads & named.keys():
+            raise ModelError(
+                f"the checkpoint has no head for masked language modelling ({sorted(heads)[0]!r} and "
+                f"{len(heads) - 1} more): it is a bare encoder. `cloze adapt` trains a new head on it."
+            )
         _compare({name for weight in weights for name in weight.theirs}, set(named))
         state = {}
         for weight in weights:
@@ -143,9 +179,9 @@ def shape(config: Mapping[str, Any], names: Mapping[str, tuple[str, Any]]) -> di
     return read
 
 
-def read_activation(config: Mapping[str, Any], key: str) -> Activation:
+def read_activation(config: Mapping[str, Any], key: str, default: str = "gelu") -> Activation:
     """Return the activation that ``config`` names under ``key``."""
-    given = config.get(key, "gelu")
+    given = config.get(key, default)
     for activation, names in _ACTIVATION_NAMES.items():
         if given in names:
             return activation
@@ -156,6 +192,11 @@ def read_activation(config: Mapping[str, Any], key: str) -> Activation:
 def write_activation(activation: Activation) -> str:
     """Return the stock name of an activation."""
     return _ACTIVATION_NAMES[activation][0]
+
+
+def both(ours: str, *theirs: str) -> list[Weight]:
+    """Return the weight and the bias of one layer; several stock layers are stacked."""
+    return [Weight(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs)) for kind in ("weight", "bias")]
 
 
 def insist(config: EncoderConfig, family: str, **required: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from clozelm.errors import ModelError
 from clozelm.families.family import (
+    UNUSED,
     Family,
     Spelling,
     Weight,
@@ -74,6 +75,7 @@ def write_config(config: EncoderConfig, vocabulary: Vocabulary) -> dict[str, Any
     Rotary bases and the pattern of global layers take the spelling of version 4, which 5 still reads.
     """
     insist(config, "modernbert", rotary=True, norm_first=True, gated=True, type_vocab_size=0)
+    insist(config, "modernbert", embedding_size=None, num_groups=None, first_position=0)
     activation = write_activation(config.activation)
     return {
         "architectures": ["ModernBertForMaskedLM"],
@@ -208,6 +210,7 @@ MODERNBERT = Family(
     spelling=Spelling(
         base="model.",
         parts=("embeddings.", "layers.", "final_norm."),
+        unused=UNUSED,
         twins={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
     ),
 )

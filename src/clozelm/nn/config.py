@@ -18,6 +18,11 @@ class EncoderConfig:
     sub-layer and once at the end (ModernBERT; its first attention has no norm of its own, the embedding's
     serves). ``gated`` is GEGLU (Shazeer 2020). ``window`` is the whole width of local attention in tokens;
     layer ``i`` is global when ``i % global_every == 0`` and uses ``rope_theta``, local ones ``local_rope_theta``.
+
+    ``embedding_size`` makes the embeddings narrower than the layers, with a projection between (Lan et al. 2020,
+    3.1; also ELECTRA); none means as wide, without a projection. ``num_groups`` lets neighbouring layers share
+    their weights in that many groups (ALBERT). ``first_position`` is the row of the position table that position
+    0 reads (RoBERTa leaves out the first ones); ``max_positions`` counts usable positions.
     """
 
     vocab_size: int
@@ -26,7 +31,10 @@ class EncoderConfig:
     num_heads: int = 12
     intermediate_size: int = 3072
     max_positions: int = 512
+    first_position: int = 0
     type_vocab_size: int = 0
+    embedding_size: int | None = None
+    num_groups: int | None = None
     rotary: bool = False
     norm_first: bool = False
     gated: bool = False
@@ -55,6 +63,10 @@ class EncoderConfig:
             )
         if self.rotary and self.head_size % 2:
             raise ModelError(f"Rotary positions need an even head size, not {self.head_size}.")
+        if self.num_groups is not None and not 1 <= self.num_groups <= self.num_layers:
+            raise ModelError(f"num_groups={self.num_groups} must lie between 1 and num_layers={self.num_layers}.")
+        if self.num_groups is not None and self.window is not None:
+            raise ModelError("Shared layers with local attention are not supported: set window=none.")
         if not 0 <= self.pad_id < self.vocab_size:
             raise ModelError(f"pad_id={self.pad_id} lies outside the vocabulary of {self.vocab_size} pieces.")
 
@@ -62,6 +74,15 @@ class EncoderConfig:
     def head_size(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_heads
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the embeddings, and of the vectors that are multiplied with the vocabulary."""
+        return self.hidden_size if self.embedding_size is None else self.embedding_size
+
+    def group(self, layer: int) -> int:
+        """Which set of weights layer ``layer`` uses; layers of a group follow one another."""
+        return layer if self.num_groups is None else layer * self.num_groups // self.num_layers
 
     def is_global(self, layer: int) -> bool:
         """Whether layer ``layer`` attends to the whole document."""

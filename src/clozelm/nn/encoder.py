@@ -31,26 +31,29 @@ def geglu(wide: Float[Tensor, "*rows twice"]) -> Float[Tensor, "*rows width"]:
 
 
 class Embeddings(nn.Module):
-    """Token vectors, plus learned positions and segments where the family has them, normalised."""
+    """Token vectors, plus learned positions and segments where the family has them, normalised and widened."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        size = config.hidden_size
+        size = config.embedding_width
+        self.first_position = config.first_position
         self.tokens = nn.Embedding(config.vocab_size, size, padding_idx=config.pad_id)
-        self.positions = None if config.rotary else nn.Embedding(config.max_positions, size)
+        self.positions = None if config.rotary else nn.Embedding(config.first_position + config.max_positions, size)
         self.segments = nn.Embedding(config.type_vocab_size, size) if config.type_vocab_size else None
         self.norm = nn.LayerNorm(size, eps=config.norm_eps, bias=config.use_bias)
         self.dropout = Dropout(config.dropout)
+        is_narrow = config.embedding_size is not None
+        self.project = nn.Linear(size, config.hidden_size) if is_narrow else nn.Identity()
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "batch seq hidden"]:
         """Look every token up; a batch without segments is all segment 0."""
         x = self.tokens(batch.input_ids)
         if self.positions is not None:
-            x = x + self.positions(batch.positions)
+            x = x + self.positions(batch.positions + self.first_position)
         if self.segments is not None:
             x = x + (self.segments.weight[0] if batch.segment_ids is None else self.segments(batch.segment_ids))
-        normed: Tensor = self.dropout(self.norm(x))
-        return normed
+        out: Tensor = self.project(self.dropout(self.norm(x)))
+        return out
 
 
 class Attention(nn.Module):
@@ -137,7 +140,8 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = Embeddings(config)
-        self.layers = nn.ModuleList(Layer(config, index) for index in range(config.num_layers))
+        num_sets = config.num_layers if config.num_groups is None else config.num_groups
+        self.layers = nn.ModuleList(Layer(config, index) for index in range(num_sets))
         self.final_norm = _norm(config) if config.norm_first else nn.Identity()
 
     def forward(
@@ -152,8 +156,9 @@ class Encoder(nn.Module):
         self._check(batch)
         layout = Layout.of(batch, self.config, scored)
         x = self.embeddings(batch).flatten(0, 1)
-        for index, layer in enumerate(self.layers):
-            is_last = index == len(self.layers) - 1
+        for index in range(self.config.num_layers):
+            is_last = index == self.config.num_layers - 1
+            layer = self.layers[self.config.group(index)]
             x = layer(x, layout, scored_only=scored is not None and is_last)
         out: Tensor = self.final_norm(x)
         return out if scored is not None else out.view(*batch.input_ids.shape, -1)

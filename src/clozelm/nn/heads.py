@@ -1,4 +1,4 @@
-"""The masked-language-modelling head and the model that carries it."""
+"""Heads on an encoder: masked language modelling, sentence pairs, replaced tokens."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clozelm.nn.config import EncoderConfig
+from clozelm.nn.dropout import Dropout
 from clozelm.nn.encoder import ACTIVATIONS, Encoder, initialise
 from clozelm.types import TokenBatch
 
 
 class MlmHead(nn.Module):
-    """Dense, activation, norm, then the tied embedding matrix and a bias of its own (Devlin et al. 2018)."""
+    """Dense, activation, norm, then the tied embedding matrix and a bias of its own (Devlin et al. 2018).
+
+    Its vectors are as wide as the embeddings, which may be narrower than the encoder's.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        size = config.hidden_size
-        self.dense = nn.Linear(size, size, bias=config.use_bias)
+        size = config.embedding_width
+        self.dense = nn.Linear(config.hidden_size, size, bias=config.use_bias)
         self.activation = ACTIVATIONS[config.activation]
         self.norm = nn.LayerNorm(size, eps=config.norm_eps, bias=config.use_bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
-    def transform(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows hidden"]:
+    def transform(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows embedding"]:
         """Return what is multiplied with the vocabulary."""
         out: Tensor = self.norm(self.activation(self.dense(hidden)))
         return out
@@ -49,11 +53,11 @@ class MaskedLM(nn.Module):
         self.head = MlmHead(config)
 
     @property
-    def decoder_weight(self) -> Float[Tensor, "vocab hidden"]:
+    def decoder_weight(self) -> Float[Tensor, "vocab embedding"]:
         """The matrix that turns a vector into logits."""
         return self.encoder.embeddings.tokens.weight
 
-    def scored_vectors(self, batch: TokenBatch, scored: Int[Tensor, "count"]) -> Float[Tensor, "count hidden"]:
+    def scored_vectors(self, batch: TokenBatch, scored: Int[Tensor, "count"]) -> Float[Tensor, "count embedding"]:
         """Return the head's vectors at flat positions ``scored`` (ascending), before the vocabulary."""
         return self.head.transform(self.encoder(batch, scored=scored))
 
@@ -67,3 +71,33 @@ class MaskedLM(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew, as the encoder does."""
         initialise(self, self.config.init_std, generator)
+
+
+class PairHead(nn.Module):
+    """Two classes for a pair of segments from [CLS]: dense, tanh, linear (Devlin et al. 2018, 3.1)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dropout = Dropout(config.dropout)
+        self.classes = nn.Linear(config.hidden_size, 2)
+
+    def forward(self, first: Float[Tensor, "count hidden"]) -> Float[Tensor, "count 2"]:
+        """Return logits of the classes, given the vectors of [CLS]."""
+        logits: Tensor = self.classes(self.dropout(self.dense(first).tanh()))
+        return logits
+
+
+class ReplacedHead(nn.Module):
+    """One logit per token, positive where it looks replaced (Clark et al. 2020, 2)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = ACTIVATIONS[config.activation]
+        self.out = nn.Linear(config.hidden_size, 1)
+
+    def forward(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows"]:
+        """Return the logit that each token is not the original."""
+        logits: Tensor = self.out(self.activation(self.dense(hidden))).squeeze(-1)
+        return logits
