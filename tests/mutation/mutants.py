@@ -115,8 +115,8 @@ MUTANTS = (
     Mutant(
         "words_cut",
         "masking/whole_word.py",
-        "word = candidates.word_starts.cumsum()",
-        "word = np.arange(candidates.may_mask.size)",
+        "= candidates.word_starts.cumsum()",
+        "= np.arange(candidates.may_mask.size)",
         (f"{MASKING}::test_whole_words_are_whole_and_share_their_fate",),
     ),
     Mutant(
@@ -139,6 +139,20 @@ MUTANTS = (
         "(left and rng.random() * length < left)",
         "left",
         (f"{MASKING}::test_the_measured_rate_is_the_rate",),
+    ),
+    Mutant(
+        "ngrams_cross_special_tokens",
+        "masking/ngram.py",
+        "if np.count_nonzero(inner) == inner.size:",
+        "if inner.size >= 0:",
+        (f"{MASKING}::test_ngrams_are_runs_of_whole_words",),
+    ),
+    Mutant(
+        "ngrams_equally_likely",
+        "masking/ngram.py",
+        "weights = 1.0 / np.arange(1, longest + 1)",
+        "weights = np.ones(longest)",
+        ("tests/masking/test_ngram.py::test_lengths_are_as_the_paper_draws_them",),
     ),
     Mutant(
         "positions_not_restarted",
@@ -192,9 +206,9 @@ MUTANTS = (
     ),
     Mutant(
         "mean_of_means",
-        "train/pretrain.py",
-        "(scores.loss_sum / data.count).backward()",
-        "(scores.loss_sum / scores.count / len(data.micro_batches)).backward()",
+        "train/tally.py",
+        "(self._weights[term] / self._counts[term])",
+        "(self._weights[term] / one.count)",
         ("tests/train/test_pretrain.py::test_micro_batches_equal_the_big_batch",),
     ),
 )

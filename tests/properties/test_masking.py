@@ -8,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clozelm.data.rows import Rows
-from clozelm.masking import IGNORED, SELECTORS, Corruption, Masked, mask
+from clozelm.masking import (
+    IGNORED,
+    SELECTORS,
+    Candidates,
+    Corruption,
+    Masked,
+    Ngram,
+    Select,
+    Selection,
+    mask,
+)
 from clozelm.vocab import WORD_START
 from tests.memory_store import VOCABULARY
 
@@ -23,16 +33,16 @@ PIECE = st.lists(TOKEN, max_size=16)  # may be empty, all special, or begin in t
 ROW = st.lists(PIECE, max_size=4)
 
 
-def build(rows: list[list[list[tuple[int, bool]]]], *, seq: int = ROW_LENGTH) -> Rows:
+def build(rows: list[list[list[tuple[int, bool]]]], *, seq: int = ROW_LENGTH, padding: int = 0) -> Rows:
     """Lay out pieces as the packer does; what does not fit is left out, what is left over is padding."""
-    shape = (len(rows), seq)
+    shape = (len(rows), seq + padding)
     ids, docs = np.full(shape, VOCABULARY.pad_id, np.int64), np.zeros(shape, np.int32)
     flags, positions = np.zeros(shape, np.uint8), np.zeros(shape, np.int32)
     for r, pieces in enumerate(rows):
         column = 0
         for number, piece in enumerate(pieces, 1):
             stop = column + len(piece) + 2
-            if stop > min(seq, ROW_LENGTH):
+            if stop > seq:
                 break
             ids[r, column:stop] = [VOCABULARY.cls_id, *(i for i, _ in piece), VOCABULARY.sep_id]
             flags[r, column:stop] = [0, *(WORD_START * is_start for _, is_start in piece), 0]
@@ -43,16 +53,15 @@ def build(rows: list[list[list[tuple[int, bool]]]], *, seq: int = ROW_LENGTH) ->
 
 
 def masked(
-    rows: Rows, name: str, *, rate: float = 0.3, corruption: Corruption | None = None, seed: int = 5
+    rows: Rows,
+    name: str | Select,
+    *,
+    rate: float = 0.3,
+    corruption: Corruption | None = None,
+    seed: int = 5,
 ) -> Masked:
-    return mask(
-        rows,
-        VOCABULARY,
-        SELECTORS[name]().select,
-        rate=rate,
-        corruption=corruption or Corruption(),
-        seed=seed,
-    )
+    select = SELECTORS[name]().select if isinstance(name, str) else name
+    return mask(rows, VOCABULARY, select, rate=rate, corruption=corruption or Corruption(), seed=seed)
 
 
 def words_of(rows: Rows) -> np.ndarray:
@@ -71,7 +80,7 @@ def words_of(rows: Rows) -> np.ndarray:
 @given(rows=st.lists(ROW, min_size=1, max_size=4), rate=st.sampled_from([0.01, 0.15, 0.5, 0.99]))
 def test_the_contract(name: str, rows: list, rate: float) -> None:
     batch = build(rows)
-    before = {key: value.copy() for key, value in vars(batch).items()}
+    before = {key: value.copy() for key, value in vars(batch).items() if value is not None}
     out = masked(batch, name, rate=rate)
     predicted = out.labels != IGNORED
     special = VOCABULARY.is_special[batch.input_ids]
@@ -100,10 +109,10 @@ def test_a_row_does_not_depend_on_its_batch(name: str, rows: list, data: st.Data
     whole = masked(batch, name)
     order = np.array(data.draw(st.permutations(range(len(rows)))))
     some = order[: data.draw(st.integers(1, len(rows)))]
-    part = masked(Rows(**{key: value[some] for key, value in vars(batch).items()}), name)
+    part = masked(Rows(**{key: value[some] for key, value in vars(batch).items() if value is not None}), name)
     assert (part.labels == whole.labels[some]).all()
     assert (part.input_ids == whole.input_ids[some]).all()
-    padded = masked(build(rows, seq=ROW_LENGTH + 9), name)
+    padded = masked(build(rows, padding=9), name)
     assert (padded.labels[:, :ROW_LENGTH] == whole.labels).all()
     assert (padded.input_ids[:, :ROW_LENGTH] == whole.input_ids).all()
 
@@ -134,7 +143,7 @@ def test_every_coordinate_changes_the_masks(name: str) -> None:
 def test_corruption_shares(name: str, mask_share: float, random_share: float) -> None:
     batch = build([[[(9, True)] * 36]] * 400)
     out = masked(batch, name, rate=0.5, corruption=Corruption(mask=mask_share, random=random_share))
-    corrupted = out.input_ids[out.labels != IGNORED]
+    predicted = out.labels != IGNORED
     size = VOCABULARY.ordinary_ids.size
     expected = {
         "mask": mask_share,
@@ -142,13 +151,14 @@ def test_corruption_shares(name: str, mask_share: float, random_share: float) ->
         "kept": 1 - mask_share - random_share / size * (size - 1),
     }
     measured = {
-        "mask": (corrupted == VOCABULARY.mask_id).mean(),
-        "random": ((corrupted != VOCABULARY.mask_id) & (corrupted != 9)).mean(),
-        "kept": (corrupted == 9).mean(),
+        "mask": out.input_ids == VOCABULARY.mask_id,
+        "random": (out.input_ids != VOCABULARY.mask_id) & (out.input_ids != 9),
+        "kept": out.input_ids == 9,
     }
     for kind, share in expected.items():
-        tolerance = 4 * np.sqrt(max(share * (1 - share), 0) / corrupted.size)
-        assert abs(measured[kind] - share) <= tolerance + 1e-12, kind
+        # Summed by row: rows are drawn apart, the tokens of a group are not.
+        excess = (measured[kind] & predicted).sum(1) - share * predicted.sum(1)
+        assert abs(excess.sum()) <= 4 * np.sqrt((excess**2).sum()) + 1e-9, kind
 
 
 @EVERY
@@ -169,18 +179,19 @@ def test_replacements_come_from_the_whole_ordinary_vocabulary(name: str) -> None
 def test_the_measured_rate_is_the_rate(name: str, rate: float) -> None:
     """In pieces long enough that the promise of one prediction adds next to nothing."""
     rng = np.random.default_rng(1)
-    rows = [[[(9, bool(b)) for b in rng.random(n) < 0.7] for n in rng.integers(14, 19, 2)] for _ in range(1500)]
-    batch = build(rows)
+    rows = [[[(9, bool(b)) for b in rng.random(n) < 0.7]] for n in rng.integers(80, 99, 1500)]
+    batch = build(rows, seq=100)
     maskable = ~VOCABULARY.is_special[batch.input_ids]
     shares = ((masked(batch, name, rate=rate).labels != IGNORED).sum(1) - rate * maskable.sum(1)) / maskable.sum(1)
     assert abs(shares.mean()) < 4 * shares.std() / np.sqrt(len(shares))
 
 
+@pytest.mark.parametrize("name", ["whole_word", "ngram"])
 @FEW
 @given(rows=st.lists(ROW, min_size=1, max_size=4), rate=st.sampled_from([0.05, 0.15, 0.5, 0.95]))
-def test_whole_words_are_whole_and_share_their_fate(rows: list, rate: float) -> None:
+def test_whole_words_are_whole_and_share_their_fate(name: str, rows: list, rate: float) -> None:
     batch = build(rows)
-    out = masked(batch, "whole_word", rate=rate)
+    out = masked(batch, name, rate=rate)
     predicted = out.labels != IGNORED
     maskable = (batch.doc_ids > 0) & ~VOCABULARY.is_special[batch.input_ids]
     word = words_of(batch)
@@ -211,5 +222,59 @@ def test_whole_word_equals_uniform_when_every_word_is_one_piece(rows: list, rate
         masked(batch, "whole_word", rate=rate, seed=seed),
         masked(batch, "uniform", rate=rate, seed=seed),
     )
+    assert (ours.labels == theirs.labels).all()
+    assert (ours.input_ids == theirs.input_ids).all()
+
+
+def spied(longest: int, seen: list[tuple[Candidates, Selection]]) -> Select:
+    def select(candidates: Candidates, rng: np.random.Generator) -> Selection:
+        selection = Ngram(longest).select(candidates, rng)
+        seen.append((candidates, selection))
+        return selection
+
+    return select
+
+
+@FEW
+@given(
+    rows=st.lists(ROW, min_size=1, max_size=4),
+    rate=st.sampled_from([0.05, 0.15, 0.5, 0.95]),
+    longest=st.integers(1, 5),
+)
+def test_ngrams_are_runs_of_whole_words(rows: list, rate: float, longest: int) -> None:
+    seen: list[tuple[Candidates, Selection]] = []
+    masked(build(rows), spied(longest, seen), rate=rate)
+    for (_, may_mask, word_starts, _, _), (chosen, group) in seen:
+        word = word_starts.cumsum()
+        assert ((group >= 0) & (group < group.size)).all()
+        for number in np.unique(group[may_mask]):
+            at = np.flatnonzero(may_mask & (group == number))
+            words = np.unique(word[at])
+            assert words.size <= longest, "an n-gram is too long"
+            assert (np.flatnonzero(may_mask & np.isin(word, words)) == at).all(), "an n-gram cuts a word"
+            is_one_run = at[-1] - at[0] + 1 == at.size
+            assert is_one_run or words.size == 1, "an n-gram crosses a special token"
+            assert chosen[at].all() or not chosen[at].any(), "an n-gram is cut"
+
+
+def test_the_words_of_an_ngram_share_their_fate() -> None:
+    seen: list[tuple[Candidates, Selection]] = []
+    batch = build([[[(9, i % 4 != 1) for i in range(38)]]] * 200)
+    out = masked(batch, spied(3, seen), rate=0.5, corruption=Corruption(mask=0.5, random=0.0))
+    fates = []
+    for (_, selection), ids in zip(seen, out.input_ids, strict=True):
+        for number in np.unique(selection.group[selection.chosen]):
+            is_mask = ids[selection.chosen & (selection.group == number)] == VOCABULARY.mask_id
+            assert is_mask.all() or not is_mask.any(), "an n-gram has two fates"
+            fates.append(is_mask.all())
+    assert abs(np.mean(fates) - 0.5) < 4 * 0.5 / np.sqrt(len(fates))
+
+
+@FEW
+@given(rows=st.lists(ROW, min_size=1, max_size=4), rate=st.floats(0.01, 0.99), seed=st.integers(0, 1 << 40))
+def test_ngrams_of_one_word_are_whole_words(rows: list, rate: float, seed: int) -> None:
+    batch = build(rows)
+    ours = masked(batch, Ngram(longest=1).select, rate=rate, seed=seed)
+    theirs = masked(batch, "whole_word", rate=rate, seed=seed)
     assert (ours.labels == theirs.labels).all()
     assert (ours.input_ids == theirs.input_ids).all()

@@ -2,13 +2,15 @@
 
 from clozelm.masking.candidates import Candidates, Select, Selection
 from clozelm.masking.mask import IGNORED, Corruption, Masked, mask
+from clozelm.masking.ngram import Ngram
 from clozelm.masking.rates import rate_at
 from clozelm.masking.uniform import Uniform
 from clozelm.masking.whole_word import WholeWord
 
-SELECTORS: dict[str, type[Uniform] | type[WholeWord]] = {
+SELECTORS: dict[str, type[Uniform] | type[WholeWord] | type[Ngram]] = {
     "uniform": Uniform,
     "whole_word": WholeWord,
+    "ngram": Ngram,
 }
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Candidates",
     "Corruption",
     "Masked",
+    "Ngram",
     "Select",
     "Selection",
     "Uniform",
