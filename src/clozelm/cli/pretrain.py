@@ -30,7 +30,8 @@ def pretrain(
     from clozelm.flows.progress import show_run
     from clozelm.flows.training import draw_curve
     from clozelm.flows.training import recipe as load_recipe
-    from clozelm.train.run import Run, summarise
+    from clozelm.train.run import Run
+    from clozelm.train.summary import summarise
 
     settings = load_recipe(recipe, *(set_ or []), *_budget(minutes, steps, tokens))
     if dry_run:
