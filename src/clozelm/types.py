@@ -38,6 +38,15 @@ class TokenBatch:
         }
         return replace(self, **moved)
 
+    def rows(self, start: int, stop: int) -> TokenBatch:
+        """Return rows ``start`` to ``stop``."""
+        parts: dict[str, Any] = {
+            field.name: value[start:stop]
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return TokenBatch(**parts)
+
     @classmethod
     def from_padded(cls, input_ids: Tensor, attention_mask: Tensor, **rest: Tensor) -> TokenBatch:
         """Build from the Hugging Face pair: one document a row, padding where the mask is 0.

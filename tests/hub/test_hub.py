@@ -142,8 +142,8 @@ def test_no_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ('{"model_type": "gpt2"}', "'gpt2' is not supported; supported are bert, modernbert"),
-        ("{}", "names no model_type; supported are bert, modernbert"),
+        ('{"model_type": "gpt2"}', "'gpt2' is not supported; supported are bert, roberta"),
+        ("{}", "names neither a model_type nor a known architecture; add model_type, one of bert, roberta"),
         ("[]", "must hold a JSON object"),
         ('{"model_type', "cannot be read as JSON"),
     ],

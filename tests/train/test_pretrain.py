@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 from clozelm.cli.main import main
 from clozelm.data.loader import Cursor
 from clozelm.errors import DataError, SettingsError, TrainingError
+from clozelm.objectives import Example
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.pretrain import pretrain, train
 from clozelm.train.run import Run
@@ -196,12 +198,12 @@ def test_micro_batches_equal_the_big_batch(tiny_store: Path, tmp_path: Path) -> 
         overrides = (f"data.micro_batch_tokens={tokens}", "model.dropout=0", "model.attention_dropout=0")
         run = opened(settings(*overrides), tiny_store, tmp_path / name)
         parts = run.batches.step(Cursor(), 0.3).micro_batches
-        assert len({int((labels != -100).sum()) for _, labels in parts}) > 1 or len(parts) == 1
+        assert len({int(part.predicted.sum()) for part in parts}) > 1 or len(parts) == 1
         reports = list(train(run, stop_after=1))
         again = run.batches.step(run.cursor, 0.3)
-        run.model.eval()
-        for batch, labels in again.micro_batches:
-            (run.objective(run.model, batch, labels).loss_sum / again.count).backward()
+        run.objective.eval()
+        for example in again.micro_batches:
+            (run.objective(example)["mlm"].loss_sum / again.counts["mlm"]).backward()
         gradients = {key: p.grad for key, p in run.model.named_parameters() if p.grad is not None}
         runs[name] = reports[0], gradients
     report, gradients = runs["big"]
@@ -249,6 +251,10 @@ def test_a_rate_far_too_large_is_stopped(tiny_store: Path, tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
+def emptied(example: Example) -> Example:
+    return replace(example, labels=torch.full_like(example.labels, -100))
+
+
 def test_a_step_with_nothing_to_predict_changes_nothing(
     tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +263,7 @@ def test_a_step_with_nothing_to_predict_changes_nothing(
 
     def nothing(cursor: Cursor, rate: float):
         data = step(cursor, rate)
-        empty = [(batch, torch.full_like(labels, -100)) for batch, labels in data.micro_batches]
-        return type(data)(empty, 0, data.tokens, data.rows, data.flops, data.next_cursor)
+        return replace(data, micro_batches=[emptied(one) for one in data.micro_batches], counts={"mlm": 0})
 
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     monkeypatch.setattr(run.batches, "step", nothing)
@@ -275,11 +280,9 @@ def test_a_part_of_a_step_may_have_nothing_to_predict(
 
     def mostly(cursor: Cursor, rate: float):
         data = step(cursor, rate)
-        (batch, labels), *others = data.micro_batches
-        empty = [(other, torch.full_like(label, -100)) for other, label in others]
-        count = int((labels != -100).sum())
-        parts = [*empty, (batch, labels)]
-        return type(data)(parts, count, data.tokens, data.rows, data.flops, data.next_cursor)
+        first, *others = data.micro_batches
+        parts = [*(emptied(other) for other in others), first]
+        return replace(data, micro_batches=parts, counts={"mlm": int(first.predicted.sum())})
 
     monkeypatch.setattr(run.batches, "step", mostly)
     (report,) = train(run, stop_after=1)

@@ -28,7 +28,7 @@ def said(*overrides: str) -> str:
         ("masking.rate=1.5", "masking.rate=1.5 must lie strictly between 0 and 1 (BERT uses 0.15)."),
         ("masking.rate_end=0", "masking.rate_end=0.0 must lie strictly between 0 and 1 (BERT uses 0.15)."),
         ("masking.rte=0.2", "Unknown setting 'masking.rte'. Did you mean 'masking.rate'?"),
-        ("masking.strategy=spans", "masking.strategy=spans must be 'uniform' or 'whole_word' (default uniform: "),
+        ("masking.strategy=spans", "masking.strategy=spans must be 'uniform', 'whole_word' or 'ngram' (default "),
         ("masking.schedule=linear", "masking.schedule=linear needs masking.rate_end, the rate of the last step."),
         (
             "masking.corruption.mask=0.95",

@@ -38,6 +38,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "pad_id": ("pad_token_id", 0),
 }
 
+
 def read_config(config: Mapping[str, Any]) -> EncoderConfig:
     """Return the encoder that a stock BERT ``config.json`` describes."""
     return EncoderConfig(**read_fields(config, FIELDS), activation=read_activation(config, "hidden_act"))

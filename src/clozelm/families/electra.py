@@ -1,4 +1,4 @@
-"""ELECTRA: BERT behind narrow embeddings, as generator and as discriminator (Clark et al. 2020, arXiv 2003.10555)."""
+"""ELECTRA: BERT behind narrow embeddings, generator and discriminator (Clark et al. 2020, arXiv 2003.10555)."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from clozelm.errors import ModelError
 from clozelm.nn.config import Activation, EncoderConfig
 from clozelm.vocab import Vocabulary
 
+_HEAD = "head."  # of names here: the head for masked language modelling
+
 # What released files of any family hold besides: index buffers, and heads of tasks.
 UNUSED = r"position_ids$|^(pre_)?classifier\.|^qa_outputs\.|^dropout\."
 
@@ -111,16 +113,15 @@ class Family:
         With ``encoder_only`` the head's tensors are left out, and may be missing.
         """
         named, dropped = self._sort(tensors)
-        weights = self.weights(config)
-        heads = {name for weight in weights if weight.ours.startswith("head.") for name in weight.theirs}
+        weights, heads = self.weights(config), self._head_names(config)
         if encoder_only:
-            weights = [weight for weight in weights if not weight.ours.startswith("head.")]
+            weights = [weight for weight in weights if not weight.ours.startswith(_HEAD)]
             dropped += sorted(heads & named.keys())
             named = {name: tensor for name, tensor in named.items() if name not in heads}
         elif not heads & named.keys():
             raise ModelError(
-                f"the checkpoint has no head for masked language modelling ({sorted(heads)[0]!r} and "
-                f"{len(heads) - 1} more): it is a bare encoder. `cloze adapt` trains a new head on it."
+                f"the checkpoint has no head for masked language modelling ({min(heads)!r} and {len(heads) - 1} "
+                "more are missing): it is a bare encoder. `cloze adapt` trains a new head on it."
             )
         _compare({name for weight in weights for name in weight.theirs}, set(named))
         state = {}
@@ -128,6 +129,13 @@ class Family:
             parts = [named[name] for name in weight.theirs]
             state[weight.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
         return state, dropped
+
+    def has_head(self, tensors: Mapping[str, Tensor], config: EncoderConfig) -> bool:
+        """Whether a checkpoint holds anything of the head for masked language modelling."""
+        return bool(self._head_names(config) & self._sort(tensors)[0].keys())
+
+    def _head_names(self, config: EncoderConfig) -> set[str]:
+        return {name for one in self.weights(config) if one.ours.startswith(_HEAD) for name in one.theirs}
 
     def _sort(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Bring names up to date, fold twins into one and set aside what nothing here reads."""

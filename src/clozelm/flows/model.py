@@ -71,10 +71,7 @@ class Model:
 
 def load(path: str | Path, *, device: str = "cpu") -> Model:
     """Open a Hugging Face directory of a supported family, or a run, which holds one as ``model``."""
-    directory = Path(path)
-    if not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file():
-        directory = directory / "model"
-    loaded = hub.load(directory)
+    loaded = hub.load(hub.model_directory(path))
     model = Model(loaded.model, loaded.tokenizer, loaded.family)
     try:
         return model.to(device)

@@ -1,8 +1,9 @@
-"""Models on disk: plain Hugging Face directories, opened and written."""
+"""Models on disk: plain Hugging Face directories, downloaded, opened and written."""
 
 from __future__ import annotations
 
-from clozelm.hub.load import Loaded, load
+from clozelm.hub.fetch import Fetched, fetch
+from clozelm.hub.load import Loaded, load, model_directory
 from clozelm.hub.save import save
 
-__all__ = ["Loaded", "load", "save"]
+__all__ = ["Fetched", "Loaded", "fetch", "load", "model_directory", "save"]

@@ -7,12 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from clozelm.families import Family
-from clozelm.nn.heads import MaskedLM
+from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
 
 def model_card(
-    model: MaskedLM, tokenizer: Tokenizer, *, family: Family, facts: Mapping[str, Any] | None = None
+    model: MaskedLM | Discriminator,
+    tokenizer: Tokenizer,
+    *,
+    family: Family,
+    architecture: str,
+    facts: Mapping[str, Any] | None = None,
 ) -> str:
     """Return a README.md: what the model is, how to open it, and ``facts`` about its making.
 
@@ -20,18 +25,22 @@ def model_card(
     """
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    mask = tokenizer.token(tokenizer.vocabulary.mask_id)
     rows = {
-        "architecture": f"{family.architecture} ({family.paper})",
+        "architecture": f"{architecture} ({family.paper})",
         "layers x width": f"{config.num_layers} x {config.hidden_size}",
         "parameters": f"{parameters:,}",
         "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, hash {tokenizer.fingerprint}",
         "longest text": f"{config.max_positions:,} tokens",
         **{name: value for name, value in (facts or {}).items() if not isinstance(value, Mapping)},
     }
-    table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
+    fills = isinstance(model, MaskedLM)
     card = _CARD.format(
-        table=table, mask=mask, hidden=config.hidden_size, layers=config.num_layers, name=family.name
+        task="pipeline_tag: fill-mask\n" if fills else "",
+        name=family.name,
+        title=f"{family.name}, {config.num_layers} layers x {config.hidden_size}",
+        what=_FILLS if fills else _DETECTS,
+        table="\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()),
+        use=_USE_FILL.format(mask=tokenizer.token(tokenizer.vocabulary.mask_id)) if fills else _USE_DETECT,
     )
     nested = {name: value for name, value in (facts or {}).items() if isinstance(value, Mapping)}
     return card + "".join(_section(name, value) for name, value in nested.items())
@@ -46,21 +55,28 @@ def _cell(value: Any) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
+_FILLS = "A masked language model: it says which pieces fit where a text is masked."
+_DETECTS = (
+    "A discriminator: it says of every token whether it was replaced, and is a start for fine-tuning. The "
+    "generator beside it fills masks."
+)
+
 _CARD = """---
 library_name: transformers
-pipeline_tag: fill-mask
-tags: [{name}, fill-mask, clozelm]
+{task}tags: [{name}, clozelm]
 ---
 
-# {name}, {layers} layers x {hidden}
+# {title}
 
-A masked language model: it says which pieces fit where a text is masked.
+{what}
 
 | | |
 |---|---|
 {table}
 
-```python
+{use}"""
+
+_USE_FILL = """```python
 import clozelm
 
 clozelm.load("this directory").fill("Some text with a [MASK] in it.")
@@ -70,5 +86,14 @@ clozelm.load("this directory").fill("Some text with a [MASK] in it.")
 from transformers import pipeline
 
 pipeline("fill-mask", "this directory")("Some text with a {mask} in it.")
+```
+"""
+
+_USE_DETECT = """```python
+from transformers import AutoModelForPreTraining, AutoTokenizer
+
+model = AutoModelForPreTraining.from_pretrained("this directory")
+tokenizer = AutoTokenizer.from_pretrained("this directory")
+model(**tokenizer("Some text to look at.", return_tensors="pt")).logits > 0
 ```
 """

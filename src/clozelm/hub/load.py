@@ -12,47 +12,85 @@ from torch.overrides import TorchFunctionMode
 
 from clozelm.errors import ModelError
 from clozelm.families import FAMILIES, Family, named
-from clozelm.hub.weights import read_weights
+from clozelm.hub.fetch import hint
+from clozelm.hub.weights import read_tensors, read_weights
+from clozelm.nn.config import EncoderConfig
+from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
+
+_HEAD_SEED = 0
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as it was on disk; ``dropped`` names the tensors of the file that nothing here reads."""
+    """A model as it was on disk.
+
+    ``dropped`` names the tensors of the file that nothing here reads; ``has_new_head`` says that the file had no
+    head for masked language modelling and a random one was made.
+    """
 
     model: MaskedLM
     tokenizer: Tokenizer
     family: Family
     config: dict[str, Any]
     dropped: list[str] = field(default_factory=list)
+    has_new_head: bool = False
 
 
-def load(directory: str | Path, *, dtype: torch.dtype = torch.float32) -> Loaded:
-    """Open the model in ``directory``, in evaluation mode, its weights converted to ``dtype``."""
+def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, new_head: bool = False) -> Loaded:
+    """Open the model in ``directory``, in evaluation mode, its weights converted to ``dtype``.
+
+    A file without a head for masked language modelling is refused, unless ``new_head`` allows to make one.
+    """
     directory = Path(directory)
     config = read_config(directory)
     family = family_of(config, directory)
-    try:
-        encoder_config = family.read_config(config)
-        with _Undrawn():
-            model = MaskedLM(encoder_config).to(dtype).eval()
-    except ModelError as error:
-        raise ModelError(f"{directory}: {error}") from None
+    encoder_config, model = build(config, family, directory)
     tokenizer = Tokenizer.load(directory)
     if tokenizer.vocab_size > encoder_config.vocab_size:
         raise ModelError(
             f"{directory}: the tokenizer has {tokenizer.vocab_size} pieces, but the model embeds only "
             f"{encoder_config.vocab_size}: they do not belong together."
         )
-    dropped = read_weights(model, directory, family=family)
-    return Loaded(model, tokenizer, family, config, dropped)
+    tensors = read_tensors(directory)
+    has_new_head = new_head and not family.has_head(tensors, encoder_config)
+    if not has_new_head:
+        _refuse_discriminator(config, directory)
+    else:
+        initialise(model.head, encoder_config.init_std, torch.Generator().manual_seed(_HEAD_SEED))
+    dropped = read_weights(model, tensors, directory, family=family, encoder_only=has_new_head)
+    return Loaded(model.to(dtype).eval(), tokenizer, family, config, dropped, has_new_head)
+
+
+def model_directory(path: str | Path) -> Path:
+    """Return the model directory of a path: itself, or ``model`` in the directory of a run."""
+    directory = Path(path)
+    is_run = not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file()
+    return directory / "model" if is_run else directory
+
+
+def build(config: dict[str, Any], family: Family, directory: Path) -> tuple[EncoderConfig, MaskedLM]:
+    """Return what ``config.json`` describes: the encoder's shape, and a model whose weights are not set yet."""
+    try:
+        encoder_config = family.read_config(config)
+        with _Undrawn():
+            return encoder_config, MaskedLM(encoder_config)
+    except ModelError as error:
+        raise ModelError(f"{directory}: {error}") from None
+
+
+def _refuse_discriminator(config: dict[str, Any], directory: Path) -> None:
+    if config.get("architectures") == ["ElectraForPreTraining"]:
+        generator = directory.parent / "generator"
+        there = f"its generator in {generator} does" if generator.is_dir() else "open its generator instead"
+        raise ModelError(f"{directory} is a discriminator, which fills no masks: {there}.")
 
 
 def read_config(directory: Path) -> dict[str, Any]:
     """Return ``config.json`` of a model directory."""
     if not directory.is_dir():
-        raise ModelError(f"There is no model directory {str(directory)!r}.")
+        raise ModelError(f"There is no model directory {str(directory)!r}{hint(directory)}.")
     file = directory / "config.json"
     if not file.is_file():
         raise ModelError(f"{directory} holds no config.json: it is not a model directory.")
@@ -66,10 +104,17 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def family_of(config: dict[str, Any], directory: Path) -> Family:
-    """Return the family that ``config`` names."""
+    """Return the family that ``config`` names, as ``model_type`` or, in older files, by its architecture."""
     name = config.get("model_type")
     if not isinstance(name, str):
-        raise ModelError(f"{directory}: config.json names no model_type; supported are {', '.join(FAMILIES)}.")
+        written = str((config.get("architectures") or [""])[0])
+        by_prefix = {one.architecture.removesuffix("ForMaskedLM"): one.name for one in FAMILIES.values()}
+        name = next((by_prefix[p] for p in by_prefix if written.startswith((f"{p}For", f"{p}Model"))), None)
+    if name is None:
+        raise ModelError(
+            f"{directory}: config.json names neither a model_type nor a known architecture; add model_type, one of "
+            f"{', '.join(FAMILIES)}."
+        )
     try:
         return named(name)
     except ModelError as error:

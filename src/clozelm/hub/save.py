@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor, nn
+
 from clozelm.errors import DataError, ModelError
 from clozelm.families import Family, named
 from clozelm.hub.card import model_card
 from clozelm.hub.weights import WEIGHTS_FILE, write_weights
-from clozelm.nn.heads import MaskedLM
+from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.atomic import AtomicDirectory, disk_errors
 from clozelm.text.tokenizer import Tokenizer
 
-# Everything that ``save`` may write; a directory that holds anything else is never replaced.
+# Everything that ``save`` may write; a directory that holds anything else, such as a downloaded model's
+# ``source.json``, is never replaced.
 _FILES = frozenset(
     {
         "config.json",
@@ -32,17 +35,20 @@ _FILES = frozenset(
 
 
 def save(
-    model: MaskedLM,
+    model: MaskedLM | Discriminator,
     tokenizer: Tokenizer,
     directory: str | Path,
     *,
     family: str,
     card: Mapping[str, Any] | None = None,
+    heads: Mapping[str, nn.Module] | None = None,
 ) -> None:
     """Write ``directory`` so that ``transformers.AutoModelForMaskedLM`` and ``hub.load`` open it.
 
-    ``family`` is a name in ``FAMILIES``; ``card`` holds facts for the model card. An earlier model there is
-    replaced; a directory that holds anything else is refused.
+    ``family`` is a name in ``FAMILIES``; ``card`` holds facts for the model card. ``heads`` are kept beside the
+    model where the family's stock code knows them (``Family.extras``), and else left out, which the card says. A
+    discriminator opens as ``AutoModelForPreTraining``. An earlier model there is replaced; a directory that holds
+    anything else is refused.
     """
     chosen = named(family)
     if tokenizer.vocab_size > model.config.vocab_size:
@@ -54,7 +60,7 @@ def save(
         place = AtomicDirectory(directory, replace=True, is_ours=is_saved_model)
         try:
             with disk_errors(place.path):
-                write_files(model, tokenizer, place.building, family=chosen, card=card)
+                write_files(model, tokenizer, place.building, family=chosen, card=card, heads=heads or {})
             place.commit()
         finally:
             place.discard()
@@ -63,22 +69,35 @@ def save(
 
 
 def write_files(
-    model: MaskedLM,
+    model: MaskedLM | Discriminator,
     tokenizer: Tokenizer,
     directory: Path,
     *,
     family: Family,
     card: Mapping[str, Any] | None = None,
+    heads: Mapping[str, nn.Module],
 ) -> None:
     """Write the files of a model into a directory that is there, such as one being built."""
-    dtype = str(model.decoder_weight.dtype).removeprefix("torch.")
-    config = family.write_config(model.config, tokenizer.vocabulary) | {"dtype": dtype}
+    state: dict[str, Tensor] = dict(model.state_dict())
+    facts = dict(card or {})
+    architecture = family.architecture
+    if isinstance(model, Discriminator):
+        architecture = family.extras["replaced"].architecture
+    for name, head in heads.items():
+        if name in family.extras:
+            architecture = family.extras[name].architecture
+            state |= {f"{name}.{key}": tensor for key, tensor in head.state_dict().items()}
+        else:
+            facts["left out"] = f"the {name} head, which {family.name} has no place for"
+    dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
+    config = family.write_config(model.config, tokenizer.vocabulary)
+    config |= {"architectures": [architecture], "dtype": dtype}
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / "config.json").write_text(f"{text}\n", encoding="utf-8")
     tokenizer.write(directory)
-    readme = model_card(model, tokenizer, family=family, facts=card)
+    readme = model_card(model, tokenizer, family=family, architecture=architecture, facts=facts)
     (directory / "README.md").write_text(readme, encoding="utf-8")
-    write_weights(model, directory / WEIGHTS_FILE, family=family)
+    write_weights(state, directory / WEIGHTS_FILE, family=family, config=model.config)
 
 
 def is_saved_model(directory: Path) -> bool:

@@ -16,18 +16,19 @@ from torch import Tensor
 
 from clozelm.errors import ModelError
 from clozelm.families import Family
+from clozelm.nn.config import EncoderConfig
 from clozelm.nn.heads import MaskedLM
 
 WEIGHTS_FILE = "model.safetensors"
 _WHOLE = (WEIGHTS_FILE, "pytorch_model.bin")
 
 
-def write_weights(model: MaskedLM, file: str | Path, *, family: Family) -> None:
-    """Write all tensors under the family's stock names; nothing is copied on the way, nothing flushed."""
+def write_weights(state: Mapping[str, Tensor], file: str | Path, *, family: Family, config: EncoderConfig) -> None:
+    """Write the tensors of ``state`` under the family's stock names; nothing is copied on the way or flushed."""
     file = Path(file)
     file.touch()
     usual_mode = file.stat().st_mode
-    tensors = family.to_stock(model.state_dict(), model.config)
+    tensors = family.to_stock(state, config)
     try:
         save_file(tensors, file, metadata={"format": "pt"})
     except SafetensorError as error:
@@ -35,18 +36,19 @@ def write_weights(model: MaskedLM, file: str | Path, *, family: Family) -> None:
     file.chmod(usual_mode)  # the library makes files that only their owner may read
 
 
-def read_weights(model: MaskedLM, directory: str | Path, *, family: Family) -> list[str]:
-    """Fill ``model`` from the weights in ``directory``, converted to the model's precision and device.
+def read_weights(
+    model: MaskedLM, tensors: Mapping[str, Tensor], directory: Path, *, family: Family, encoder_only: bool = False
+) -> list[str]:
+    """Fill ``model`` from the tensors of ``directory``, converted to the model's precision and device.
 
-    Returns the stock names of tensors in the file that the model does not use.
+    With ``encoder_only`` its head stays as it is. Returns the stock names of tensors that the model does not use.
     """
-    directory = Path(directory)
     try:
-        state, dropped = family.from_stock(read_tensors(directory), model.config)
+        state, dropped = family.from_stock(tensors, model.config, encoder_only=encoder_only)
     except ModelError as error:
         raise ModelError(f"{directory}: {error}") from None
     _check_shapes(model, state, directory)
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=not encoder_only)
     return dropped
 
 

@@ -101,3 +101,18 @@ class ReplacedHead(nn.Module):
         """Return the logit that each token is not the original."""
         logits: Tensor = self.out(self.activation(self.dense(hidden))).squeeze(-1)
         return logits
+
+
+class Discriminator(nn.Module):
+    """An encoder that says of every token whether it was replaced (Clark et al. 2020, 2)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.replaced = ReplacedHead(config)
+
+    def forward(self, batch: TokenBatch) -> Float[Tensor, "batch seq"]:
+        """Return the logit that each token is not the original; nothing that is read on padding."""
+        logits: Tensor = self.replaced(self.encoder(batch))
+        return logits

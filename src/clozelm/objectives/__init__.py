@@ -1,5 +1,19 @@
 """What a model is asked to predict; every objective returns sums and counts, never means."""
 
-from clozelm.objectives.mlm import MaskedPrediction
+from __future__ import annotations
 
-OBJECTIVES = {"mlm": MaskedPrediction}
+from clozelm.objectives.distill import Distillation
+from clozelm.objectives.mlm import MaskedPrediction
+from clozelm.objectives.objective import Example, Objective, Scores, Stored
+from clozelm.objectives.pairs import NextSentence, SentenceOrder
+from clozelm.objectives.rtd import ReplacedTokens
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "mlm": MaskedPrediction,
+    "nsp": NextSentence,
+    "sop": SentenceOrder,
+    "rtd": ReplacedTokens,
+    "distill": Distillation,
+}
+
+__all__ = ["OBJECTIVES", "Example", "Objective", "Scores", "Stored"]

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from jaxtyping import Float, Int
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from clozelm.nn.cross_entropy import linear_cross_entropy
 from clozelm.nn.heads import MaskedLM
-from clozelm.types import TokenBatch
+from clozelm.objectives.objective import Example, Objective, Scores, masked_flops, nothing, predict_pieces
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Sums over predictions: they add up over micro-batches and ranks, which means do not."""
+class MaskedPrediction(Objective):
+    """Sum of -log p(original piece) over positions whose label is not -100, in nats: term ``mlm``."""
 
-    loss_sum: Float[Tensor, ""]
-    correct: Int[Tensor, ""]
-    count: int
+    def __init__(self, masked_lm: MaskedLM) -> None:
+        super().__init__()
+        self.masked_lm = masked_lm
+        self.weights = {"mlm": 1.0}
 
-
-class MaskedPrediction:
-    """Sum of -log p(original piece) over positions whose label is not -100, in nats."""
-
-    def __call__(self, model: MaskedLM, batch: TokenBatch, labels: Int[Tensor, "batch seq"]) -> Scores:
-        """Score ``batch``; with nothing to predict the sum is 0, connected to no parameter."""
-        flat = labels.flatten()
-        scored = (flat != -100).nonzero().squeeze(1)
+    def forward(self, example: Example) -> dict[str, Scores]:
+        """Score ``example``; with nothing to predict the sum is 0, connected to no parameter."""
+        scored = example.predicted.nonzero().squeeze(1)
         if not len(scored):
-            zero = model.decoder_weight.new_zeros(())
-            return Scores(zero, zero.long(), 0)
-        vectors = model.scored_vectors(batch, scored)
-        loss, correct = linear_cross_entropy(vectors, model.decoder_weight, model.head.bias, flat[scored])
-        return Scores(loss, correct, len(scored))
+            return {"mlm": nothing(self.masked_lm.decoder_weight)}
+        hidden = self.masked_lm.encoder(example.batch, scored=scored)
+        return {"mlm": predict_pieces(self.masked_lm, hidden, example.labels.flatten()[scored])}
+
+    def counts(self, example: Example) -> dict[str, int]:
+        """Count the masked positions."""
+        return {"mlm": int(example.predicted.sum())}
+
+    def flops(self, piece_lengths: NDArray[np.int64], counts: Mapping[str, int]) -> float:
+        """Count what the masked positions need."""
+        return masked_flops(self.masked_lm, piece_lengths, counts["mlm"], counts["mlm"])

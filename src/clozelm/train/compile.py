@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import nn
 
 from clozelm.nn.encoder import Layer
-from clozelm.nn.heads import MaskedLM
 
 
-def compile_layers(model: MaskedLM, wanted: Literal["auto", "yes", "no"], device: torch.device) -> list[str]:
+def compile_layers(model: nn.Module, wanted: Literal["auto", "yes", "no"], device: torch.device) -> list[str]:
     """Compile the perceptron of every layer in place and return what is to be said about it.
 
     ``auto`` compiles on a GPU; on a CPU the gain is below 10% and the first step waits half a minute. Where
@@ -22,9 +22,9 @@ def compile_layers(model: MaskedLM, wanted: Literal["auto", "yes", "no"], device
     problem = compiler_problem(device)
     if problem is not None:
         return [f"run.compile={wanted}: the compiler does not work here ({problem}), so nothing is compiled."]
-    for layer in model.encoder.layers:
-        assert isinstance(layer, Layer)
-        layer.mlp.compile(dynamic=True)
+    for part in model.modules():
+        if isinstance(part, Layer):
+            part.mlp.compile(dynamic=True)
     return []
 
 

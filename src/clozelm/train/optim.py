@@ -8,8 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from clozelm.nn.encoder import Attention, FeedForward
-from clozelm.nn.heads import MaskedLM
+from clozelm.nn.encoder import Attention, FeedForward, Layer
 from clozelm.train.masters import Masters
 from clozelm.train.muon import Muon, Precision, Scaling
 
@@ -87,7 +86,7 @@ class Optimisers:
 
 
 def build(
-    model: MaskedLM,
+    model: nn.Module,
     *,
     name: OptimiserName,
     learning_rate: float,
@@ -149,18 +148,19 @@ def clip(parameters: Iterable[Tensor], max_norm: float | None) -> float:
 Named = dict[str, nn.Parameter]
 
 
-def _all_to_adamw(model: MaskedLM) -> tuple[Named, Named]:
+def _all_to_adamw(model: nn.Module) -> tuple[Named, Named]:
     return {}, dict(model.named_parameters())
 
 
-def _matrices_to_muon(model: MaskedLM) -> tuple[Named, Named]:
-    inside = {id(p) for p in model.encoder.layers.parameters() if p.ndim == 2}
+def _matrices_to_muon(model: nn.Module) -> tuple[Named, Named]:
+    layers = [part for part in model.modules() if isinstance(part, Layer)]
+    inside = {id(p) for layer in layers for p in layer.parameters() if p.ndim == 2}
     named = dict(model.named_parameters())
     matrices = {name: p for name, p in named.items() if id(p) in inside}
     return matrices, {name: p for name, p in named.items() if id(p) not in inside}
 
 
-OPTIMISERS: dict[OptimiserName, Callable[[MaskedLM], tuple[Named, Named]]] = {
+OPTIMISERS: dict[OptimiserName, Callable[[nn.Module], tuple[Named, Named]]] = {
     "adamw": _all_to_adamw,
     "muon": _matrices_to_muon,
 }

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,8 +15,8 @@ from clozelm.data.rows import Rows
 from clozelm.data.store import TokenStore
 from clozelm.masking import SELECTORS
 from clozelm.masking.mask import Corruption, mask
-from clozelm.nn.config import EncoderConfig
-from clozelm.train.flops import step_flops
+from clozelm.objectives import Example, Objective
+from clozelm.rng import generator
 from clozelm.train.settings import PretrainSettings
 from clozelm.types import TokenBatch
 from clozelm.vocab import Vocabulary
@@ -25,10 +24,10 @@ from clozelm.vocab import Vocabulary
 
 @dataclass(frozen=True)
 class StepData:
-    """One update's micro-batches with their labels, and the counts over all of them."""
+    """One update's micro-batches, and the counts of every term of the loss over all of them."""
 
-    micro_batches: list[tuple[TokenBatch, Int[Tensor, "batch seq"]]]
-    count: int
+    micro_batches: list[Example]
+    counts: dict[str, int]
     tokens: int
     rows: int
     flops: float
@@ -39,49 +38,54 @@ class Batches:
     """Makes the data of any step from its cursor."""
 
     def __init__(
-        self, settings: PretrainSettings, store: TokenStore, vocabulary: Vocabulary, config: EncoderConfig
+        self, settings: PretrainSettings, store: TokenStore, vocabulary: Vocabulary, objective: Objective
     ) -> None:
         data, masking = settings.data, settings.masking
-        self.vocabulary, self.config = vocabulary, config
+        self.vocabulary, self.objective = vocabulary, objective
         self.seed = settings.run.seed
         self.rows_per_step = data.tokens_per_step // data.row_length
         self.rows_at_once = max(1, data.micro_batch_tokens // data.row_length)
-        self.loader = RowLoader(store, vocabulary, row_length=data.row_length, seed=self.seed)
+        self.loader = RowLoader(
+            store, vocabulary, row_length=data.row_length, seed=self.seed, pairs=objective.pairs
+        )
         self.select = SELECTORS[masking.strategy]().select
         self.corruption = Corruption(masking.corruption.mask, masking.corruption.random)
 
     def step(self, cursor: Cursor, rate: float) -> StepData:
         """Return the data of the step at ``cursor`` under masking ``rate``."""
         rows, after = self.loader.batch(cursor, self.rows_per_step)
-        masked = mask(rows, self.vocabulary, self.select, rate=rate, corruption=self.corruption, seed=self.seed)
-        labels = torch.from_numpy(masked.labels)
-        whole = token_batch(rows, masked.input_ids)
-        count = int((masked.labels != -100).sum())
+        whole = self._example(rows, rate)
         starts = range(0, self.rows_per_step, self.rows_at_once)
+        counts = self.objective.counts(whole)
         return StepData(
-            micro_batches=[
-                (
-                    slice_rows(whole, start, start + self.rows_at_once),
-                    labels[start : start + self.rows_at_once],
-                )
-                for start in starts
-            ],
-            count=count,
+            micro_batches=[whole.rows(start, start + self.rows_at_once) for start in starts],
+            counts=counts,
             tokens=int((rows.doc_ids > 0).sum()),
             rows=self.rows_per_step,
-            flops=step_flops(self.config, piece_lengths(rows), count),
+            flops=self.objective.flops(piece_lengths(rows), counts),
             next_cursor=after,
         )
+
+    def _example(self, rows: Rows, rate: float) -> Example:
+        masked = mask(rows, self.vocabulary, self.select, rate=rate, corruption=self.corruption, seed=self.seed)
+        return Example(
+            token_batch(rows, masked.input_ids),
+            torch.from_numpy(masked.labels),
+            None if rows.pairs is None else _tensor(rows.pairs.labels),
+            self._draws(rows) if self.objective.draws else None,
+        )
+
+    def _draws(self, rows: Rows) -> Tensor:
+        """Return a uniform number for every position, a function of the row alone like its masks."""
+        width = rows.input_ids.shape[1]
+        keys = zip(np.broadcast_to(rows.epoch, len(rows.row_ids)).tolist(), rows.row_ids.tolist(), strict=True)
+        return torch.from_numpy(np.stack([generator(self.seed, "draws", *key).random(width) for key in keys]))
 
 
 def token_batch(rows: Rows, input_ids: NDArray[np.int64]) -> TokenBatch:
     """Return rows with the given (masked) ids as tensors."""
-    return TokenBatch(_tensor(input_ids), _tensor(rows.doc_ids), _tensor(rows.positions))
-
-
-def slice_rows(batch: TokenBatch, start: int, stop: int) -> TokenBatch:
-    """Return rows ``start`` to ``stop`` of a batch without segments and flags."""
-    return TokenBatch(batch.input_ids[start:stop], batch.doc_ids[start:stop], batch.positions[start:stop])
+    segments = None if rows.pairs is None else _tensor(rows.pairs.segment_ids)
+    return TokenBatch(_tensor(input_ids), _tensor(rows.doc_ids), _tensor(rows.positions), segments)
 
 
 def piece_lengths(rows: Rows) -> NDArray[np.int64]:

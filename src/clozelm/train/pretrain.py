@@ -10,13 +10,12 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-
-import torch
+from typing import Any
 
 from clozelm.errors import TrainingError
 from clozelm.nn.dropout import reseed_dropout
@@ -25,11 +24,16 @@ from clozelm.train import checkpoint
 from clozelm.train.plan import StepData
 from clozelm.train.run import Run
 from clozelm.train.settings import PretrainSettings
+from clozelm.train.tally import Tally
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one optimiser update did. Losses are nats per prediction; times are seconds of this update alone."""
+    """What one optimiser update did. Losses are nats per prediction; times are seconds of this update alone.
+
+    ``loss`` and ``accuracy`` are of the masked pieces. ``terms`` has the losses, accuracies and shares of class 1
+    of an objective's other terms, such as ``nsp_loss``; ``heldout_nsp_loss`` is the same on held-out text.
+    """
 
     step: int
     num_steps: int
@@ -47,6 +51,7 @@ class StepReport:
     heldout_loss: float | None = None
     heldout_accuracy: float | None = None
     is_saved: bool = False
+    terms: Mapping[str, float] = field(default_factory=dict)
 
 
 def pretrain(
@@ -78,38 +83,39 @@ def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
             report = _step(run, run.mask_rate())
             must_stop = stop.is_set()
             is_saved = run.step == last or must_stop or run.checkpoint_due()
-            report = _replaced(_evaluated(run, report), is_saved=is_saved)
-            run.record(asdict(report))
+            report = replace(_evaluated(run, report), is_saved=is_saved)
+            run.record(_flat(report))
             if is_saved:
                 run.save_checkpoint()
             yield report
             if must_stop:
                 break
     if run.step == run.num_steps:
-        run.save_model()
+        run.save_models()
 
 
 def _step(run: Run, rate: float) -> StepReport:
     """Do one optimiser update under a masking rate and move the run on by one step."""
     begin = time.perf_counter()
     data = run.batches.step(run.cursor, rate)
-    run.model.train()
-    reseed_dropout(run.model, seed_for(run.settings.run.seed, "dropout", run.step))
-    loss, correct = _accumulate(run, data)
+    run.objective.train()
+    reseed_dropout(run.objective, seed_for(run.settings.run.seed, "dropout", run.step))
+    tally = _accumulate(run, data)
     norm = run.optimisers.clip(run.settings.optim.clip_norm)
-    _check_finite(run, data, loss, norm)
+    _check_finite(run, data, tally.loss, norm)
     factor = run.schedule_factor()
     run.optimisers.set_scale(factor)
     run.optimisers.step()
     run.optimisers.zero_grad()
     run.advance(data, time.perf_counter() - begin)
     seconds = time.perf_counter() - begin
+    main, *others = data.counts
     return StepReport(
         step=run.step,
         num_steps=run.num_steps,
-        loss=loss / max(data.count, 1),
-        accuracy=correct / max(data.count, 1),
-        predictions=data.count,
+        loss=tally.mean(main),
+        accuracy=tally.accuracy(main),
+        predictions=data.counts[main],
         tokens=data.tokens,
         tokens_seen=run.tokens_seen,
         seconds=seconds,
@@ -118,6 +124,7 @@ def _step(run: Run, rate: float) -> StepReport:
         gradient_norm=norm,
         learning_rate=run.optimisers.learning_rates()["adamw"],
         mask_rate=rate,
+        terms=tally.means(others),
     )
 
 
@@ -136,18 +143,15 @@ def rehearse(run: Run, *, seconds: float) -> float:
     return statistics.median(times[2:])
 
 
-def _accumulate(run: Run, data: StepData) -> tuple[float, int]:
-    """Add up gradients of the summed loss over micro-batches, divided by the count of the whole step."""
-    loss = torch.zeros((), device=run.device)
-    correct = torch.zeros((), dtype=torch.int64, device=run.device)
-    for batch, labels in data.micro_batches:
-        scores = run.objective(run.model, batch.to(run.device), labels.to(run.device))
-        if scores.count:
-            (scores.loss_sum / data.count).backward()  # type: ignore[no-untyped-call]
+def _accumulate(run: Run, data: StepData) -> Tally:
+    """Add up gradients over micro-batches, every term's sum divided by its count in the whole step."""
+    tally = Tally(run.objective.weights, data.counts, run.device)
+    for example in data.micro_batches:
+        total = tally.add(run.objective(example.to(run.device)))
+        if total is not None:
+            total.backward()  # type: ignore[no-untyped-call]
             run.optimisers.collect()
-        loss += scores.loss_sum.detach()
-        correct += scores.correct
-    return float(loss), int(correct)
+    return tally
 
 
 def _check_finite(run: Run, data: StepData, loss: float, norm: float) -> None:
@@ -169,11 +173,13 @@ def _evaluated(run: Run, report: StepReport) -> StepReport:
     if not run.evaluation_due():
         return report
     evaluation = run.evaluate()
-    return _replaced(report, heldout_loss=evaluation.loss, heldout_accuracy=evaluation.accuracy)
+    terms = dict(report.terms) | {f"heldout_{name}": value for name, value in run.evaluate_terms().items()}
+    return replace(report, heldout_loss=evaluation.loss, heldout_accuracy=evaluation.accuracy, terms=terms)
 
 
-def _replaced(report: StepReport, **changes: float | bool) -> StepReport:
-    return StepReport(**{**asdict(report), **changes})
+def _flat(report: StepReport) -> dict[str, Any]:
+    values = asdict(report)
+    return {**{key: value for key, value in values.items() if key != "terms"}, **report.terms}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
 from collections.abc import Iterator
@@ -16,17 +17,14 @@ import torch
 from clozelm import __version__
 from clozelm.data.loader import Cursor
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError, SettingsError
-from clozelm.families import FAMILIES
+from clozelm.errors import DataError
 from clozelm.hub.save import save
 from clozelm.masking.rates import rate_at
-from clozelm.nn.config import EncoderConfig
 from clozelm.nn.heads import MaskedLM
-from clozelm.objectives import OBJECTIVES
-from clozelm.rng import seed_for
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train import checkpoint
+from clozelm.train.assemble import build_objective, encoder_config
 from clozelm.train.compile import compile_layers
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
@@ -43,6 +41,7 @@ from clozelm.train.record import (
 )
 from clozelm.train.schedule import factor
 from clozelm.train.settings import PretrainSettings
+from clozelm.train.terms import heldout_terms
 
 JOURNAL = "journal.jsonl"
 _EVALUATION_SEED = 0
@@ -69,16 +68,11 @@ class Run:
         self.device = choose_device(settings.run.device)
         self.precision = choose_precision(precision or settings.run.precision, self.device)
         self.matrix_rate = matrix_rate(self.precision, self.device)
-        self.model = MaskedLM(self.config)
-        self.model.initialise(torch.Generator().manual_seed(seed_for(settings.run.seed, "weights")))
-        if settings.model.unigram_bias:
-            self.model.head.start_from(store.unigram_counts())
-        self.model.to(self.device)
-        self.problems = compile_layers(self.model, settings.run.compile, self.device)
+        self.objective = build_objective(settings, self.config, store, tokenizer).to(self.device)
+        self.problems = compile_layers(self.objective, settings.run.compile, self.device)
         self._resumed: str | None = None
-        self.objective = OBJECTIVES["mlm"]()
         self.renew_optimisers()
-        self.batches = Batches(settings, store, tokenizer.vocabulary, self.config)
+        self.batches = Batches(settings, store, tokenizer.vocabulary, self.objective)
         self.step, self.num_steps, self.tokens_seen, self.cursor = 0, 0, 0, Cursor()
         self.elapsed_seconds = 0.0
         self._saved_at = time.perf_counter()
@@ -102,6 +96,11 @@ class Run:
         else:
             run._start()
         return run
+
+    @property
+    def model(self) -> MaskedLM:
+        """The model that fills masks; the generator of an ELECTRA."""
+        return self.objective.masked_lm
 
     @cached_property
     def unigram_nats(self) -> float:
@@ -140,10 +139,10 @@ class Run:
         section = self.settings.optim
         is_low = self.precision != "fp32"
         if is_low:
-            self.model.float()
-        self.masters = Masters(self.model, DTYPES[self.precision]) if is_low else None
+            self.objective.float()
+        self.masters = Masters(self.objective, DTYPES[self.precision]) if is_low else None
         self.optimisers = build(
-            self.model,
+            self.objective,
             name=section.name,
             learning_rate=section.learning_rate,
             muon_learning_rate=section.muon_learning_rate,
@@ -158,14 +157,22 @@ class Run:
         )
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights that are trained, in fp32, by their name in the model; views, not copies."""
-        return self.model.state_dict() if self.masters is None else self.masters.state_dict()
+        """Return the weights that are trained, in fp32, by their name in the objective; views, not copies."""
+        if self.masters is not None:
+            return self.masters.state_dict()
+        return {name: parameter.detach() for name, parameter in self.objective.named_parameters()}
 
     def restart(self, weights: dict[str, torch.Tensor]) -> None:
         """Go back before the first step, with ``weights`` and nothing learned by the optimisers."""
-        self.model.float().load_state_dict(weights)
+        self.objective.float()
+        self._take(weights)
         self.renew_optimisers()
         self.step, self.tokens_seen, self.cursor, self.elapsed_seconds = 0, 0, Cursor(), 0.0
+
+    @torch.no_grad()
+    def _take(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self.objective.named_parameters():
+            parameter.copy_(weights[name])
 
     def advance(self, data: StepData, seconds: float) -> None:
         """Count one finished update."""
@@ -196,6 +203,14 @@ class Run:
             seed=_EVALUATION_SEED,
             max_tokens=None if whole else self.settings.evaluation.tokens,
             unigram_counts=self.store.unigram_counts(),
+        )
+
+    def evaluate_terms(self) -> dict[str, float]:
+        """Measure the objective's terms beside masked pieces on held-out text; empty where there are none."""
+        if self.heldout is None or len(self.objective.weights) < 2:
+            return {}
+        return heldout_terms(
+            self.settings, self.objective, self.heldout, self.tokenizer.vocabulary, device=self.device
         )
 
     def checkpoint_due(self) -> bool:
@@ -231,7 +246,7 @@ class Run:
         """Write everything the next step depends on: weights, optimiser state and integers."""
         with _journal_errors(self.out):
             self.journal.sync()
-        payload = {"model": self.model.state_dict(), "optimisers": self.optimisers.state_dict()}
+        payload = {"model": self.objective.state_dict(), "optimisers": self.optimisers.state_dict()}
         meta = {
             "step": self.step,
             "num_steps": self.num_steps,
@@ -242,19 +257,23 @@ class Run:
         checkpoint.write(self.out, self.step, payload, meta, keep=self.settings.checkpoint.keep)
         self._saved_at = time.perf_counter()
 
-    def save_model(self) -> Path:
-        """Write ``out/model``, a Hugging Face directory, and return its path."""
+    def save_models(self) -> Path:
+        """Write ``out/model``, a Hugging Face directory, and what else the objective keeps; return its path."""
         card = {
             "steps": self.step,
             "tokens": self.tokens_seen,
             "seed": self.settings.run.seed,
             "settings": self.settings.model_dump(mode="json"),
         }
-        model = self.model
+        objective = self.objective
         if self.masters is not None:
-            model = MaskedLM(self.config)
-            model.load_state_dict(self.weights())
-        save(model, self.tokenizer, self.out / "model", family=self.settings.model.family, card=card)
+            objective = copy.deepcopy(objective).float()
+            with torch.no_grad():
+                for name, parameter in objective.named_parameters():
+                    parameter.copy_(self.masters.tensors[name])
+        for folder, model, heads in objective.stored():
+            family = self.settings.model.family
+            save(model, self.tokenizer, self.out / folder, family=family, card=card, heads=heads)
         return self.out / "model"
 
     def _start(self) -> None:
@@ -270,7 +289,7 @@ class Run:
             "precision": self.precision,
             "matrix_gflops": round(self.matrix_rate / 1e9, 1),
             "num_steps": self.num_steps,
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
+            "parameters": sum(parameter.numel() for parameter in self.objective.parameters()),
             "tokenizer": self.tokenizer.fingerprint,
             "data": data_fingerprint(self.store),
             "unigram_nats": self.unigram_nats,
@@ -284,7 +303,7 @@ class Run:
         newest, problems = checkpoint.newest(self.out)
         self.problems += problems
         if newest is not None:
-            self.model.load_state_dict(newest.load("model", self.device))
+            self.objective.load_state_dict(newest.load("model", self.device))
             self.optimisers.load_state_dict(newest.load("optimisers", self.device))
             self.step = newest.meta["step"]
             self.tokens_seen = newest.meta["tokens_seen"]
@@ -327,46 +346,3 @@ def _journal_errors(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(f"{out / JOURNAL} cannot be written: {error.strerror}. {_RESUMABLE}") from error
-
-
-def summarise(
-    settings: PretrainSettings, *, data: Path | str, out: Path | str, heldout: Path | str | None = None
-) -> dict[str, Any]:
-    """Return what a run would be, having checked everything it needs; nothing is trained or written."""
-    store, tokenizer = open_data(Path(data))
-    held = open_heldout(Path(data), heldout, tokenizer)
-    record = check_out(settings, store, Path(out))
-    config = encoder_config(settings, tokenizer)
-    device = choose_device(settings.run.device)
-    batches = Batches(settings, store, tokenizer.vocabulary, config)
-    first = batches.step(Cursor(), settings.masking.rate)
-    parameters = sum(parameter.numel() for parameter in MaskedLM(config).parameters())
-    return {
-        "family": settings.model.family,
-        "parameters": f"{parameters:,}",
-        "encoder": f"{config.num_layers} layers x {config.hidden_size}, vocabulary {config.vocab_size:,}",
-        "tokens": f"{store.num_tokens:,} in {store.num_documents:,} documents",
-        "tokens a step": f"{first.tokens:,} of {settings.data.tokens_per_step:,} ({first.count:,} predicted)",
-        "steps an epoch": f"{store.num_tokens / first.tokens:,.0f}",
-        "TFLOP a step": f"{first.flops / 1e12:.3f}",
-        "held out": "nothing" if held is None else f"{held.num_tokens:,} tokens",
-        "out": f"{out}, " + ("new" if record is None else "resumed"),
-        "unigram loss": f"{unigram_entropy(store.unigram_counts()):.3f} nats",
-        "device": describe_machine(device),
-        "budget": ", ".join(f"{k} {v}" for k, v in settings.budget.model_dump(exclude_none=True).items()),
-    }
-
-
-def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
-    """Return the encoder that the settings ask for, around the tokenizer's vocabulary."""
-    given = settings.model.model_dump(exclude={"family", "size", "unigram_bias"}, exclude_none=True)
-    family = FAMILIES[settings.model.family]
-    config = family.preset(settings.model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given)
-    family.write_config(config, tokenizer.vocabulary)  # now, not after training, say what could not be saved
-    longest = config.max_positions
-    if settings.data.row_length > longest:
-        raise SettingsError(
-            f"data.row_length={settings.data.row_length} is longer than model.max_positions={longest}: "
-            "shorten the rows or raise model.max_positions."
-        )
-    return config

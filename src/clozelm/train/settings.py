@@ -21,8 +21,11 @@ def setting(default: Any, meaning: str, source: str = "", **bounds: Any) -> Any:
 class ModelSettings(Section):
     """The encoder; what is left out comes from the family's named size."""
 
-    family: Literal["bert", "modernbert"] = setting("bert", "Architecture.", "Devlin et al. 2018")
+    family: Literal["bert", "roberta", "albert", "distilbert", "electra", "modernbert"] = setting(
+        "bert", "Architecture.", "Devlin et al. 2018"
+    )
     size: str = setting("tiny", "Named size of the family: tiny, small or base.")
+    start: str | None = setting(None, "Model directory to go on with; the shape is then its own.")
     num_layers: int | None = setting(None, "Layers; none = the size's own.", ge=1)
     hidden_size: int | None = setting(None, "Width of the vectors; none = the size's own.", ge=1)
     num_heads: int | None = setting(None, "Attention heads; none = the size's own.", ge=1)
@@ -62,7 +65,7 @@ class CorruptionSettings(Section):
 class MaskingSettings(Section):
     """Which positions are predicted, and how many."""
 
-    strategy: Literal["uniform", "whole_word"] = setting(
+    strategy: Literal["uniform", "whole_word", "ngram"] = setting(
         "uniform", "How positions are chosen.", "Devlin et al. 2018"
     )
     rate: float = setting(0.15, "Share of tokens predicted, at the first step.", "Devlin et al. 2018, 3.1")
@@ -88,6 +91,41 @@ class MaskingSettings(Section):
                 f"{self.corruption.random} must not add up to more than 1 (BERT uses 0.8 and 0.1)"
             )
         return self
+
+
+class RtdSettings(Section):
+    """Replaced-token detection."""
+
+    generator: float = setting(0.25, "Width of the generator as a share.", "Clark et al. 2020, 3.2", gt=0.0, le=1.0)
+    weight: float = setting(50.0, "Weight of the discriminator's loss.", "Clark et al. 2020, A", gt=0.0)
+
+
+class DistillSettings(Section):
+    """Distillation; weights of its three losses."""
+
+    teacher: str | None = setting(None, "Model directory that is learned from.")
+    temperature: float = setting(2.0, "Divides the logits of both.", "DistilBERT's code", gt=0.0)
+    soft: float = setting(5.0, "Weight of the divergence from the teacher.", "DistilBERT's code", ge=0.0)
+    mlm: float = setting(2.0, "Weight of the original pieces.", "DistilBERT's code", ge=0.0)
+    cosine: float = setting(1.0, "Weight of the angle between last vectors.", "DistilBERT's code", ge=0.0)
+    positions: Literal["all", "predicted"] = setting("all", "Where the two are compared.", "DistilBERT's code")
+
+    @model_validator(mode="after")
+    def _weights(self) -> DistillSettings:
+        if self.soft + self.mlm + self.cosine == 0.0:
+            raise ValueError("objective.distill.soft, mlm and cosine are all 0: nothing would be learned")
+        return self
+
+
+class ObjectiveSettings(Section):
+    """What is learned."""
+
+    name: Literal["mlm", "nsp", "sop", "rtd", "distill"] = setting(
+        "mlm", "mlm; nsp, sop: mlm and sentence pairs; rtd: ELECTRA's; distill: from a teacher."
+    )
+    pair_weight: float = setting(1.0, "Weight of nsp or sop beside mlm.", "Devlin et al. 2018, A.2", gt=0.0)
+    rtd: RtdSettings = RtdSettings()
+    distill: DistillSettings = DistillSettings()
 
 
 class OptimSettings(Section):
@@ -170,6 +208,7 @@ class PretrainSettings(Section):
     model: ModelSettings = ModelSettings()
     data: DataSettings = DataSettings()
     masking: MaskingSettings = MaskingSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
     optim: OptimSettings = OptimSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     budget: BudgetSettings = BudgetSettings()

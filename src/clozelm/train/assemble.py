@@ -1,0 +1,143 @@
+"""What a run is made of, put together from its settings: the encoder's shape, the objective, its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from clozelm.data.store import TokenStore
+from clozelm.errors import DataError, SettingsError
+from clozelm.families import FAMILIES
+from clozelm.hub.load import Loaded, load, model_directory
+from clozelm.nn.config import EncoderConfig
+from clozelm.nn.encoder import initialise
+from clozelm.nn.heads import MaskedLM
+from clozelm.objectives import Objective
+from clozelm.objectives.distill import Distillation
+from clozelm.objectives.mlm import MaskedPrediction
+from clozelm.objectives.pairs import NextSentence, SentenceOrder
+from clozelm.objectives.rtd import ReplacedTokens
+from clozelm.rng import seed_for
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.settings import ModelSettings, ObjectiveSettings, PretrainSettings
+from clozelm.train.student import student_config, take_layers
+
+_NOT_SHAPE = {"family", "size", "start", "unigram_bias"}
+
+
+def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
+    """Return the encoder that the settings ask for, around the tokenizer's vocabulary."""
+    config = _config(settings, tokenizer)
+    family = FAMILIES[settings.model.family]
+    family.write_config(config, tokenizer.vocabulary)  # now, not after training, say what could not be saved
+    if settings.data.row_length > config.max_positions:
+        raise SettingsError(
+            f"data.row_length={settings.data.row_length} is longer than model.max_positions="
+            f"{config.max_positions}: shorten the rows or raise model.max_positions."
+        )
+    return config
+
+
+def build_objective(
+    settings: PretrainSettings, config: EncoderConfig, store: TokenStore, tokenizer: Tokenizer
+) -> Objective:
+    """Return the objective with its models, their weights drawn anew, started from others, or half and half."""
+    section, name = settings.objective, settings.objective.name
+    generator = torch.Generator().manual_seed(seed_for(settings.run.seed, "weights"))
+    if name == "rtd":
+        if settings.model.start is not None:
+            raise SettingsError("model.start has no use with objective.name=rtd: its two models begin together.")
+        detector = ReplacedTokens(config, generator=section.rtd.generator, weight=section.rtd.weight)
+        initialise(detector, config.init_std, generator)
+        _start_bias(detector.masked_lm, settings, store)
+        return detector
+    masked_lm = MaskedLM(config)
+    masked_lm.initialise(generator)
+    if settings.model.start is None:
+        _start_bias(masked_lm, settings, store)
+    else:
+        _start_from(masked_lm, _opened(settings.model.start, "model.start", settings.model, tokenizer), store)
+    if name == "distill":
+        return _distillation(masked_lm, settings, tokenizer)
+    if name == "mlm":
+        return MaskedPrediction(masked_lm)
+    paired = (NextSentence if name == "nsp" else SentenceOrder)(masked_lm, pair_weight=section.pair_weight)
+    initialise(paired.pair, config.init_std, generator)
+    return paired
+
+
+def _config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
+    model = settings.model
+    given = model.model_dump(exclude=_NOT_SHAPE, exclude_none=True)
+    if model.start is not None:
+        return _restarted(_opened(model.start, "model.start", model, tokenizer).model.config, model, given)
+    if settings.objective.name == "distill":
+        teacher = _teacher(settings.objective, tokenizer)
+        return student_config(teacher.model.config, teacher.family.name, model.family, given)
+    family = FAMILIES[model.family]
+    return family.preset(model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given)
+
+
+def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, object]) -> EncoderConfig:
+    """Return the shape of the model to go on with; what its weights do not fix may be changed."""
+    free = {"dropout", "attention_dropout", "init_std"} | ({"max_positions", "window"} if config.rotary else set())
+    for key, value in given.items():
+        if key not in free and getattr(config, key) != value:
+            raise SettingsError(
+                f"model.{key}={value} does not fit model.start={model.start}, which has {getattr(config, key)}: "
+                f"leave it out. Free are {', '.join(sorted(free))}."
+            )
+    return replace(config, **{key: value for key, value in given.items() if key in free})  # type: ignore[arg-type]
+
+
+def _opened(directory: str, setting: str, model: ModelSettings, tokenizer: Tokenizer) -> Loaded:
+    loaded = load(model_directory(directory), new_head=True)
+    if loaded.family.name != model.family:
+        raise SettingsError(
+            f"{setting}={directory} is a {loaded.family.name}, but model.family={model.family}: "
+            f"set model.family={loaded.family.name}."
+        )
+    _same_tokenizer(loaded, setting, directory, tokenizer)
+    return loaded
+
+
+def _same_tokenizer(loaded: Loaded, setting: str, directory: str, tokenizer: Tokenizer) -> None:
+    if loaded.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise DataError(
+            f"{setting}={directory} has tokenizer {loaded.tokenizer.fingerprint}, but the token store was prepared "
+            f"with {tokenizer.fingerprint}: prepare the corpus with --tokenizer {directory}."
+        )
+
+
+def _start_from(masked_lm: MaskedLM, loaded: Loaded, store: TokenStore) -> None:
+    masked_lm.load_state_dict(loaded.model.state_dict())
+    if loaded.has_new_head:
+        masked_lm.head.start_from(store.unigram_counts())
+
+
+def _start_bias(masked_lm: MaskedLM, settings: PretrainSettings, store: TokenStore) -> None:
+    if settings.model.unigram_bias:
+        masked_lm.head.start_from(store.unigram_counts())
+
+
+def _teacher(section: ObjectiveSettings, tokenizer: Tokenizer) -> Loaded:
+    directory = section.distill.teacher
+    if directory is None:
+        raise SettingsError(
+            "objective.name=distill needs a teacher: set objective.distill.teacher to a model directory."
+        )
+    teacher = load(model_directory(directory))
+    _same_tokenizer(teacher, "objective.distill.teacher", directory, tokenizer)
+    return teacher
+
+
+def _distillation(masked_lm: MaskedLM, settings: PretrainSettings, tokenizer: Tokenizer) -> Distillation:
+    section = settings.objective.distill
+    teacher = _teacher(settings.objective, tokenizer).model
+    if settings.model.start is None:
+        take_layers(masked_lm, teacher)
+    weights = {"mlm": section.mlm, "soft": section.soft, "cosine": section.cosine}
+    return Distillation(
+        masked_lm, teacher, weights=weights, temperature=section.temperature, positions=section.positions
+    )

@@ -1,0 +1,43 @@
+"""What a run would be, before it is begun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clozelm.data.loader import Cursor
+from clozelm.train.assemble import build_objective, encoder_config
+from clozelm.train.evaluate import unigram_entropy
+from clozelm.train.hardware import choose_device, describe_machine
+from clozelm.train.plan import Batches
+from clozelm.train.record import check_out, open_data, open_heldout
+from clozelm.train.settings import PretrainSettings
+
+
+def summarise(
+    settings: PretrainSettings, *, data: Path | str, out: Path | str, heldout: Path | str | None = None
+) -> dict[str, Any]:
+    """Return what a run would be, having checked everything it needs; nothing is trained or written."""
+    store, tokenizer = open_data(Path(data))
+    held = open_heldout(Path(data), heldout, tokenizer)
+    record = check_out(settings, store, Path(out))
+    config = encoder_config(settings, tokenizer)
+    device = choose_device(settings.run.device)
+    objective = build_objective(settings, config, store, tokenizer)
+    first = Batches(settings, store, tokenizer.vocabulary, objective).step(Cursor(), settings.masking.rate)
+    parameters = sum(parameter.numel() for parameter in objective.parameters())
+    asked = ", ".join(f"{count:,} {term}" for term, count in first.counts.items())
+    return {
+        "family": settings.model.family,
+        "parameters": f"{parameters:,}",
+        "encoder": f"{config.num_layers} layers x {config.hidden_size}, vocabulary {config.vocab_size:,}",
+        "tokens": f"{store.num_tokens:,} in {store.num_documents:,} documents",
+        "tokens a step": f"{first.tokens:,} of {settings.data.tokens_per_step:,} (to predict: {asked})",
+        "steps an epoch": f"{store.num_tokens / first.tokens:,.0f}",
+        "TFLOP a step": f"{first.flops / 1e12:.3f}",
+        "held out": "nothing" if held is None else f"{held.num_tokens:,} tokens",
+        "out": f"{out}, " + ("new" if record is None else "resumed"),
+        "unigram loss": f"{unigram_entropy(store.unigram_counts()):.3f} nats",
+        "device": describe_machine(device),
+        "budget": ", ".join(f"{k} {v}" for k, v in settings.budget.model_dump(exclude_none=True).items()),
+    }
