@@ -13,6 +13,7 @@ HEAVY = {
     "rich",
     "tensorboard",
     "jaxtyping",
+    "huggingface_hub",
 }
 
 

@@ -18,6 +18,7 @@ from clozelm.text.train_tokenizer import Kind, train
 from clozelm.train.journal import records
 from clozelm.train.pretrain import StepReport, pretrain
 from clozelm.train.settings import PretrainSettings
+from clozelm.types import TokenBatch
 
 # The real command, but for measuring the machine's matrix products, which takes seconds.
 CLOZE = [
@@ -60,6 +61,11 @@ def make_store(folder: Path, texts: list[str], made_by: Tokenizer, *, hold_out: 
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     prepare([corpus], made_by, folder / "tokens", PrepareSettings(hold_out=hold_out), workers=1)
     return folder / "tokens"
+
+
+def one_row(ids: torch.Tensor) -> TokenBatch:
+    """One document without padding."""
+    return TokenBatch(ids, torch.ones_like(ids), torch.arange(ids.shape[1]).expand_as(ids))
 
 
 def settings(*overrides: str) -> PretrainSettings:

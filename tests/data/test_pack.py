@@ -154,7 +154,7 @@ def test_every_document_may_come_at_every_place(size: int) -> None:
 def test_evaluation_batches_do_not_change_the_rows() -> None:
     store = MemoryStore(realistic_lengths(40, 0.6, 4000))
     small, large = evaluated(store, 64, 3), evaluated(store, 64, 50)
-    assert all((value == getattr(large, name)).all() for name, value in vars(small).items())
+    assert all(np.array_equal(value, getattr(large, name)) for name, value in vars(small).items())
 
 
 @pytest.mark.parametrize("make", [lambda: MemoryStore([]), lambda: MemoryStore([0, 0])])

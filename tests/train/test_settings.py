@@ -69,7 +69,9 @@ def test_shipped_recipes_are_valid(root: Path) -> None:
     recipes = sorted((root / "src" / "clozelm" / "recipes").glob("*.toml"))
     assert recipes
     for path in recipes:
-        encoder_config(load(PretrainSettings, path), tiny_models.wordpiece())
+        chosen = load(PretrainSettings, path)
+        if chosen.objective.name != "distill":  # its shape is the teacher's
+            encoder_config(chosen, tiny_models.wordpiece())
 
 
 @pytest.mark.parametrize(

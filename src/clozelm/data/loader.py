@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from clozelm.data.pack import check_store, num_windows, plan_window
+from clozelm.data.pairs import PairKind, check_pairs, plan_pairs
 from clozelm.data.rows import Pieces, Rows, Tokens, gather, join
 from clozelm.errors import SettingsError
 from clozelm.vocab import Vocabulary
@@ -29,7 +30,7 @@ class RowLoader:
 
     With ``world`` ranks every rank asks for the same global batch and gets its contiguous share, so
     rows, row ids and therefore masks do not depend on the number of ranks. Plans of the last few
-    windows are kept.
+    windows are kept. With ``pairs`` the rows hold sentence pairs, see ``clozelm.data.pairs``.
     """
 
     def __init__(
@@ -41,8 +42,11 @@ class RowLoader:
         seed: int,
         world: int = 1,
         rank: int = 0,
+        pairs: PairKind | None = None,
     ) -> None:
         check_store(store, row_length)
+        if pairs is not None:
+            check_pairs(store, pairs, row_length)
         if not 0 <= rank < world:
             raise SettingsError(f"rank={rank} must lie between 0 and world - 1 = {world - 1}.")
         self.store = store
@@ -54,7 +58,9 @@ class RowLoader:
 
         @lru_cache(maxsize=_PLANS_KEPT)
         def plan(epoch: int, window: int) -> Pieces:
-            return plan_window(store, row_length=row_length, seed=seed, epoch=epoch, window=window)
+            if pairs is None:
+                return plan_window(store, row_length=row_length, seed=seed, epoch=epoch, window=window)
+            return plan_pairs(store, pairs, row_length=row_length, seed=seed, epoch=epoch, window=window)
 
         self.plan = plan
 

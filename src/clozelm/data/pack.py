@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,21 @@ from clozelm.vocab import WORD_START, Vocabulary
 
 WINDOW_TOKENS = 1 << 20
 _PENDING = 256  # pieces to choose from: enough for an exact fit nearly always
-_SMALLEST_FILL = 16  # columns worth cutting a piece for, [CLS] and [SEP] included
-_REACH = 8  # tokens to go back for a cut at a word start
+_SMALLEST_FILL = 16  # columns worth cutting a piece for, special tokens included
+_REACH = 8  # tokens to go back for a cut at a mark
 
 Piece = tuple[int, int, int]  # start in the store, length, document
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Say how many special tokens a piece comes with, and at which marks it is best cut, best first."""
+
+    specials: int = 2
+    marks: tuple[int, ...] = (WORD_START,)
+
+
+ONE_PIECE = Layout()
 
 
 def num_windows(store: Tokens) -> int:
@@ -27,15 +39,17 @@ def num_windows(store: Tokens) -> int:
     return max(1, min(store.num_documents, round(store.num_tokens / WINDOW_TOKENS)))
 
 
-def plan_window(store: Tokens, *, row_length: int, seed: int, epoch: int, window: int) -> Pieces:
+def plan_window(
+    store: Tokens, *, row_length: int, seed: int, epoch: int, window: int, layout: Layout = ONE_PIECE
+) -> Pieces:
     """Pack the documents of one window of an epoch into rows, in shuffled order.
 
-    A pure function of the store's lengths and word starts and of (seed, epoch, window). Every token
+    A pure function of the store's lengths and flags and of (seed, epoch, window). Every token
     of every document is in exactly one row of exactly one window of an epoch.
     """
     places = _window_places(store, window)
     documents = shuffled(places, store.num_documents, seed=seed, epoch=epoch)
-    pieces = _packed(store, documents, row_length)
+    pieces = _packed(store, documents, row_length, layout)
     return pieces.take(generator(seed, "row order", epoch, window).permutation(pieces.num_rows))
 
 
@@ -44,7 +58,7 @@ def evaluation_rows(store: Tokens, vocabulary: Vocabulary, row_length: int, rows
     check_store(store, row_length, must_fill_a_row=False)
     first_row = 0
     for window in range(num_windows(store)):
-        pieces = _packed(store, _window_places(store, window), row_length)
+        pieces = _packed(store, _window_places(store, window), row_length, ONE_PIECE)
         for first in range(0, pieces.num_rows, rows_per_batch):
             rows = np.arange(first, min(first + rows_per_batch, pieces.num_rows))
             yield gather(
@@ -72,8 +86,9 @@ def _window_places(store: Tokens, window: int) -> NDArray[np.int64]:
     return np.arange(window * store.num_documents // windows, (window + 1) * store.num_documents // windows)
 
 
-def _packed(store: Tokens, documents: NDArray[np.int64], row_length: int) -> Pieces:
-    packer = _Packer(store, row_length, _cut_documents(store, documents, row_length - 2))
+def _packed(store: Tokens, documents: NDArray[np.int64], row_length: int, layout: Layout) -> Pieces:
+    longest = row_length - layout.specials
+    packer = _Packer(store, longest, _cut_documents(store, documents, longest, layout.marks), layout)
     packer.pack()
     columns = np.array(packer.packed, dtype=np.int64).reshape(-1, 3).T
     start, length, document = np.ascontiguousarray(columns)
@@ -81,15 +96,17 @@ def _packed(store: Tokens, documents: NDArray[np.int64], row_length: int) -> Pie
     return Pieces(start, length, document, row_offsets)
 
 
-def _cut_documents(store: Tokens, documents: NDArray[np.int64], longest: int) -> list[Piece]:
-    """Cut documents into pieces of at most ``longest`` tokens, at word starts where one is within reach."""
+def _cut_documents(
+    store: Tokens, documents: NDArray[np.int64], longest: int, marks: tuple[int, ...]
+) -> list[Piece]:
+    """Cut documents into pieces of at most ``longest`` tokens, at a mark where one is within reach."""
     offsets = store.offsets
     starts = offsets[documents]
     lengths = offsets[documents + 1] - starts
     pieces: list[Piece] = []
     for start, length, document in zip(starts.tolist(), lengths.tolist(), documents.tolist(), strict=True):
         while length > longest:
-            cut = _cut(store, start, longest)
+            cut = _cut(store, start, longest, marks)
             pieces.append((start, cut, document))
             start, length = start + cut, length - cut
         if length:
@@ -97,12 +114,15 @@ def _cut_documents(store: Tokens, documents: NDArray[np.int64], longest: int) ->
     return pieces
 
 
-def _cut(store: Tokens, start: int, longest: int) -> int:
-    """Return the length of a piece of at most ``longest`` tokens whose successor starts a word, if it can."""
+def _cut(store: Tokens, start: int, longest: int, marks: tuple[int, ...]) -> int:
+    """Return the length of a piece of at most ``longest`` tokens whose successor has a mark, if it can."""
     reach = min(_REACH, longest // 2)
     flags = store.flags(start + longest - reach, start + longest + 1)
-    starts = np.flatnonzero(flags & WORD_START)
-    return longest - reach + int(starts[-1]) if starts.size else longest
+    for mark in marks:
+        starts = np.flatnonzero(flags & mark)
+        if starts.size:
+            return longest - reach + int(starts[-1])
+    return longest
 
 
 class _Packer:
@@ -114,37 +134,38 @@ class _Packer:
     ``early[n]`` counts pieces of length ``n`` that were taken before their turn in it.
     """
 
-    def __init__(self, store: Tokens, row_length: int, pieces: list[Piece]) -> None:
+    def __init__(self, store: Tokens, longest: int, pieces: list[Piece], layout: Layout) -> None:
         self.store = store
-        self.longest = row_length - 2
+        self.longest = longest
+        self.layout = layout
         self.waiting = pieces[::-1]
-        self.buckets: list[deque[Piece]] = [deque() for _ in range(row_length - 1)]
+        self.buckets: list[deque[Piece]] = [deque() for _ in range(longest + 1)]
         self.lengths = 0
         self.arrivals: deque[int] = deque()
-        self.early = [0] * (row_length - 1)
+        self.early = [0] * (longest + 1)
         self.packed: list[Piece] = []
         self.row_firsts: list[int] = []
 
     def pack(self) -> None:
         """Fill rows until no piece is left; only the last ones may end in much padding."""
-        packed = self.packed
+        packed, specials = self.packed, self.layout.specials
         for piece in [self.waiting.pop() for _ in range(min(_PENDING, len(self.waiting)))]:
             self._add(piece)
         while self.lengths:
             self.row_firsts.append(len(packed))
             piece = self._oldest()
             packed.append(piece)
-            space = self.longest - piece[1] - 2
+            space = self.longest - piece[1] - specials
             while space > 0 and self.lengths:
                 fitting = self.lengths & ((2 << space) - 1)
                 if fitting:
                     piece = self._take(fitting.bit_length() - 1)
-                elif space + 2 >= _SMALLEST_FILL:
+                elif space + specials >= _SMALLEST_FILL:
                     piece = self._split(space)
                 else:
                     break
                 packed.append(piece)
-                space -= piece[1] + 2
+                space -= piece[1] + specials
 
     def _oldest(self) -> Piece:
         while self.early[self.arrivals[0]]:
@@ -175,6 +196,6 @@ class _Packer:
     def _split(self, space: int) -> Piece:
         """Cut the longest pending piece, all being longer than ``space``; its rest stays pending."""
         start, length, document = self._take(self.lengths.bit_length() - 1)
-        cut = _cut(self.store, start, space)
+        cut = _cut(self.store, start, space, self.layout.marks)
         self._add((start + cut, length - cut, document))
         return start, cut, document

@@ -70,8 +70,8 @@ class Extra:
 class Family:
     """A named architecture; its tensors go both ways without a bit changed.
 
-    ``extras`` are heads beside masked language modelling, by their name in a training run. ``first_position``
-    gives the row of the position table where counting starts, from the padding id.
+    ``extras`` are heads beside masked language modelling, by their name in a training run. Where the sizes leave
+    out the first rows of the position table, a preset counts from the row after its padding id.
     """
 
     name: str
@@ -83,14 +83,13 @@ class Family:
     weights: Callable[[EncoderConfig], list[Weight]]
     spelling: Spelling
     extras: Mapping[str, Extra] = field(default_factory=dict)
-    first_position: Callable[[int], int] = lambda pad_id: 0
 
     def preset(self, size: str, vocab_size: int, **changes: Any) -> EncoderConfig:
         """Return the encoder of a named size, with ``changes`` to its fields."""
         if size not in self.sizes:
             raise ModelError(f"{self.name} has no size {size!r}; its sizes are {', '.join(self.sizes)}.")
         config = replace(self.sizes[size], vocab_size=vocab_size, **changes)
-        return replace(config, first_position=self.first_position(config.pad_id))
+        return replace(config, first_position=config.pad_id + 1) if config.first_position else config
 
     def to_stock(self, state: Mapping[str, Tensor], config: EncoderConfig) -> dict[str, Tensor]:
         """Return the tensors of ``state`` under their stock names; parts of fused ones are views.

@@ -104,5 +104,4 @@ ROBERTA = Family(
             "lm_head.decoder.bias": "lm_head.bias",
         },
     ),
-    first_position=_first_position,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from clozelm.objectives.objective import (
     nothing,
     predict_pieces,
 )
+from clozelm.types import TokenBatch
 
 
 class _PairPrediction(Objective):
@@ -41,7 +43,7 @@ class _PairPrediction(Objective):
         asked = (example.predicted | is_first).nonzero().squeeze(1)
         if not len(asked):
             return dict.fromkeys(self.weights, nothing(self.masked_lm.decoder_weight))
-        hidden = self.masked_lm.encoder(example.batch, scored=asked)
+        hidden = self.masked_lm.encoder(self._batch(example), scored=asked)
         predicted, first = asked[example.predicted[asked]], asked[is_first[asked]]
         scores = {}
         if len(predicted):
@@ -54,6 +56,11 @@ class _PairPrediction(Objective):
             correct = (logits.argmax(dim=1) == target).sum()
             scores[self.term] = Scores(loss, correct, len(first), int(target.sum()))
         return scores
+
+    def _batch(self, example: Example) -> TokenBatch:
+        """Leave segments out where the family tells none apart (RoBERTa): [SEP] is all that divides a pair there."""
+        has_segments = self.masked_lm.config.type_vocab_size > 1
+        return example.batch if has_segments else replace(example.batch, segment_ids=None)
 
     def counts(self, example: Example) -> dict[str, int]:
         """Count the masked positions and the pairs."""

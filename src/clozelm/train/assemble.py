@@ -81,7 +81,7 @@ def _config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
 
 def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, object]) -> EncoderConfig:
     """Return the shape of the model to go on with; what its weights do not fix may be changed."""
-    free = {"dropout", "attention_dropout", "init_std"} | ({"max_positions", "window"} if config.rotary else set())
+    free = {"dropout", "attention_dropout", "init_std"} | ({"max_positions", "window", "rope_theta"} if config.rotary else set())
     for key, value in given.items():
         if key not in free and getattr(config, key) != value:
             raise SettingsError(

@@ -160,7 +160,7 @@ class Run:
         """Return the weights that are trained, in fp32, by their name in the objective; views, not copies."""
         if self.masters is not None:
             return self.masters.state_dict()
-        return {name: parameter.detach() for name, parameter in self.objective.named_parameters()}
+        return self._parameters()
 
     def restart(self, weights: dict[str, torch.Tensor]) -> None:
         """Go back before the first step, with ``weights`` and nothing learned by the optimisers."""
@@ -168,6 +168,10 @@ class Run:
         self._take(weights)
         self.renew_optimisers()
         self.step, self.tokens_seen, self.cursor, self.elapsed_seconds = 0, 0, Cursor(), 0.0
+
+    def _parameters(self) -> dict[str, torch.Tensor]:
+        """Return what is trained, by name; a weight that two models share has the first one's."""
+        return {name: parameter.detach() for name, parameter in self.objective.named_parameters()}
 
     @torch.no_grad()
     def _take(self, weights: dict[str, torch.Tensor]) -> None:
@@ -246,7 +250,7 @@ class Run:
         """Write everything the next step depends on: weights, optimiser state and integers."""
         with _journal_errors(self.out):
             self.journal.sync()
-        payload = {"model": self.objective.state_dict(), "optimisers": self.optimisers.state_dict()}
+        payload = {"model": self._parameters(), "optimisers": self.optimisers.state_dict()}
         meta = {
             "step": self.step,
             "num_steps": self.num_steps,
@@ -303,7 +307,7 @@ class Run:
         newest, problems = checkpoint.newest(self.out)
         self.problems += problems
         if newest is not None:
-            self.objective.load_state_dict(newest.load("model", self.device))
+            self._take(newest.load("model", self.device))
             self.optimisers.load_state_dict(newest.load("optimisers", self.device))
             self.step = newest.meta["step"]
             self.tokens_seen = newest.meta["tokens_seen"]

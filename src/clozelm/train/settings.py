@@ -31,6 +31,9 @@ class ModelSettings(Section):
     num_heads: int | None = setting(None, "Attention heads; none = the size's own.", ge=1)
     intermediate_size: int | None = setting(None, "Width of the perceptron; none = the size's own.", ge=1)
     max_positions: int | None = setting(None, "Longest document piece in tokens; none = the size's own.", ge=8)
+    embedding_size: int | None = setting(None, "Width of narrow embeddings; none = the size's own.", ge=1)
+    num_groups: int | None = setting(None, "Groups of layers with shared weights; none = the size's own.", ge=1)
+    rope_theta: float | None = setting(None, "Rotary base of global layers; none = the size's own.", gt=1.0)
     window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
     global_every: int | None = setting(None, "Every n-th layer sees the whole document; none = the size's.", ge=1)
     unigram_bias: bool = setting(
