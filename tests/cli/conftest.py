@@ -8,6 +8,7 @@ import pytest
 from clozelm.cli.main import main
 
 Mistake = Callable[..., str]
+Cloze = Callable[..., str]
 
 
 @pytest.fixture
@@ -24,6 +25,24 @@ def mistake(capsys: pytest.CaptureFixture[str]) -> Mistake:
         assert error.startswith("cloze: ")
         assert error.rstrip().endswith((".", "?")), "a sentence"
         return error.removeprefix("cloze: ").rstrip("\n")
+
+    return run
+
+
+@pytest.fixture
+def cloze(capsys: pytest.CaptureFixture[str]) -> Cloze:
+    """Run `cloze`, which must succeed and say nothing on standard error, and return what it prints."""
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert not caught.value.code, printed.err
+        assert printed.err == ""
+        assert "\r" not in printed.out
+        assert "\x1b" not in printed.out, "no control characters where nobody watches"
+        return printed.out
 
     return run
 

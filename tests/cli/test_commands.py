@@ -3,7 +3,6 @@
 import json
 import math
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +10,10 @@ import pytest
 import torch
 
 import clozelm
-from clozelm.cli.main import main
 from tests import tiny_runs
+from tests.cli.conftest import Cloze
 
 SENTENCE = "we propose a [MASK] model for [MASK] translation"
-Cloze = Callable[..., str]
-
-
-@pytest.fixture
-def cloze(capsys: pytest.CaptureFixture[str]) -> Cloze:
-    """Run `cloze`, which must succeed and say nothing on standard error, and return what it prints."""
-
-    def run(*arguments: object) -> str:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main([str(argument) for argument in arguments])
-        printed = capsys.readouterr()
-        assert not caught.value.code, printed.err
-        assert printed.err == ""
-        assert "\r" not in printed.out
-        assert "\x1b" not in printed.out, "no control characters where nobody watches"
-        return printed.out
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -84,9 +84,7 @@ def test_recipe(name: str, stores: dict[str, Path], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "architecture"), [("bert-tiny", "Bert"), ("albert-tiny", "Albert")])
-def test_the_head_of_pairs_is_kept(
-    name: str, architecture: str, stores: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_head_of_pairs_is_kept(name: str, architecture: str, stores: dict[str, Path], tmp_path: Path) -> None:
     """`transformers` finds every tensor of its pretraining class, and judges pairs as we do."""
     from clozelm.objectives import OBJECTIVES
     from clozelm.train.run import Run
@@ -130,7 +128,7 @@ def test_the_discriminator_opens_in_transformers(stores: dict[str, Path], tmp_pa
     with torch.no_grad():
         ours = run.objective.eval().discriminator(tiny_runs.one_row(ids))
         assert (ours - stock.eval()(ids).logits).abs().max() <= 2e-5
-    with pytest.raises(ModelError, match="is a discriminator, which fills no masks: its generator in .*generator"):
+    with pytest.raises(ModelError, match=r"is a discriminator, which fills no masks: its generator in .*generator"):
         hub.load(tmp_path / "run" / "model")
 
 

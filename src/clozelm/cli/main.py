@@ -16,7 +16,19 @@ from clozelm.process import tune_process
 
 # Every command in the order of use, and the file of this folder it lives in: a function of the same name,
 # or an `app` that groups several. Commands load when they are asked for, or listed by --help.
-COMMANDS = ("demo", "tokenizer", "prepare", "pretrain", "evaluate", "fetch", "fill", "settings")
+COMMANDS = (
+    "demo",
+    "tokenizer",
+    "prepare",
+    "pretrain",
+    "adapt",
+    "evaluate",
+    "fill",
+    "inspect",
+    "convert",
+    "fetch",
+    "settings",
+)
 
 
 # Newer versions of typer carry a click of their own, which has no public name.

@@ -33,17 +33,17 @@ def pretrain(
     from clozelm.train.run import Run
     from clozelm.train.summary import summarise
 
-    settings = load_recipe(recipe, *(set_ or []), *_budget(minutes, steps, tokens))
+    settings = load_recipe(recipe, *(set_ or []), *budget(minutes, steps, tokens))
     if dry_run:
         _show_plan(summarise(settings, data=data, out=out, heldout=heldout))
         return
     run = Run.open(settings, data=data, out=out, heldout=heldout)
     show_run(run)
     draw_curve(run, str(out))
-    _closing(run)
+    closing(run)
 
 
-def _budget(minutes: float | None, steps: int | None, tokens: int | None) -> list[str]:
+def budget(minutes: float | None, steps: int | None, tokens: int | None) -> list[str]:
     """Turn the short options into settings; a given one replaces the recipe's budget."""
     given = {"minutes": minutes, "steps": steps, "tokens": tokens}
     if all(value is None for value in given.values()):
@@ -57,7 +57,8 @@ def _show_plan(facts: dict[str, Any]) -> None:
         typer.echo(f"{name:<{width}}  {value}")
 
 
-def _closing(run: "Run") -> None:
+def closing(run: "Run") -> None:
+    """Say where the model is, or how to go on."""
     if run.step < run.num_steps:
         typer.echo(f"Stopped at step {run.step:,} of {run.num_steps:,}; the same command resumes it.")
         return

@@ -64,10 +64,10 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, new_head:
 
 
 def model_directory(path: str | Path) -> Path:
-    """Return the model directory of a path: itself, or ``model`` in the directory of a run."""
+    """Return the model directory of a path: itself, or the one in the directory of a run or of what made a run."""
     directory = Path(path)
-    is_run = not (directory / "config.json").is_file() and (directory / "model" / "config.json").is_file()
-    return directory / "model" if is_run else directory
+    inside = (directory, directory / "model", directory / "run" / "model")
+    return next((each for each in inside if (each / "config.json").is_file()), directory)
 
 
 def build(config: dict[str, Any], family: Family, directory: Path) -> tuple[EncoderConfig, MaskedLM]:

@@ -58,7 +58,7 @@ class _PairPrediction(Objective):
         return scores
 
     def _batch(self, example: Example) -> TokenBatch:
-        """Leave segments out where the family tells none apart (RoBERTa): [SEP] is all that divides a pair there."""
+        """Leave segments out where the family tells none apart: in RoBERTa only [SEP] divides a pair."""
         has_segments = self.masked_lm.config.type_vocab_size > 1
         return example.batch if has_segments else replace(example.batch, segment_ids=None)
 

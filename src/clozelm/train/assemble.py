@@ -76,12 +76,15 @@ def _config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
         teacher = _teacher(settings.objective, tokenizer)
         return student_config(teacher.model.config, teacher.family.name, model.family, given)
     family = FAMILIES[model.family]
+    given = {"dropout": 0.0, "attention_dropout": 0.0} | given
     return family.preset(model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given)
 
 
 def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, object]) -> EncoderConfig:
     """Return the shape of the model to go on with; what its weights do not fix may be changed."""
-    free = {"dropout", "attention_dropout", "init_std"} | ({"max_positions", "window", "rope_theta"} if config.rotary else set())
+    free = {"dropout", "attention_dropout", "init_std"} | (
+        {"max_positions", "window", "rope_theta"} if config.rotary else set()
+    )
     for key, value in given.items():
         if key not in free and getattr(config, key) != value:
             raise SettingsError(

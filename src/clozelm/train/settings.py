@@ -41,8 +41,12 @@ class ModelSettings(Section):
     )
     use_bias: bool | None = setting(None, "Biases in linear layers and norms; none = the size's own.")
     init_std: float | None = setting(None, "Spread of initial weights; none = the size's own.", gt=0.0)
-    dropout: float = setting(0.0, "Dropout of hidden vectors.", "0.1 in BERT; 0 in ModernBERT", ge=0.0, lt=1.0)
-    attention_dropout: float = setting(0.0, "Dropout of attention weights.", "0.1 in BERT", ge=0.0, lt=1.0)
+    dropout: float | None = setting(
+        None, "Dropout of hidden vectors; none = 0, or that of model.start.", "0.1 in BERT", ge=0.0, lt=1.0
+    )
+    attention_dropout: float | None = setting(
+        None, "Dropout of attention weights; none = 0, or that of model.start.", "0.1 in BERT", ge=0.0, lt=1.0
+    )
 
 
 class DataSettings(Section):

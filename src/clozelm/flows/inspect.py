@@ -1,0 +1,82 @@
+"""What a model directory holds, found out without keeping the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clozelm import hub
+from clozelm.errors import ClozeError
+from clozelm.hub.load import build, family_of, model_directory, read_config
+from clozelm.hub.weights import read_tensors
+from clozelm.text.tokenizer import Tokenizer
+
+
+def inspect(path: str | Path) -> dict[str, Any]:
+    """Return plain facts about a model: family, shape, parameters, tokenizer, files, and what would be dropped.
+
+    ``opens`` says whether it fills masks as it is; if not, ``problem`` why. Raises ``ModelError`` where there is no
+    model of a supported family.
+    """
+    directory = model_directory(path)
+    config = read_config(directory)
+    family = family_of(config, directory)
+    shape, model = build(config, family, directory)
+    tensors = read_tensors(directory)
+    parts = {
+        "embeddings": [model.encoder.embeddings],
+        "layers": [model.encoder.layers, model.encoder.final_norm],
+        "head": [model.head],
+    }
+    facts: dict[str, Any] = {
+        "directory": str(directory),
+        "family": family.name,
+        "architecture": ", ".join(config.get("architectures") or [family.architecture]),
+        "paper": family.paper,
+        "layers": shape.num_layers,
+        "hidden_size": shape.hidden_size,
+        "heads": shape.num_heads,
+        "intermediate_size": shape.intermediate_size,
+        "embedding_size": shape.embedding_width,
+        "longest_text": shape.max_positions,
+        "vocab_size": shape.vocab_size,
+        "parameters": {
+            name: sum(p.numel() for module in modules for p in module.parameters())
+            for name, modules in parts.items()
+        },
+        "precision": sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}),
+        "bytes": sum(tensor.nbytes for tensor in tensors.values()),
+        "has_mlm_head": family.has_head(tensors, shape),
+    }
+    facts["parameters"]["all"] = sum(facts["parameters"].values())
+    return facts | _tokenizer(directory) | _opened(directory)
+
+
+def _tokenizer(directory: Path) -> dict[str, Any]:
+    try:
+        tokenizer = Tokenizer.load(directory)
+    except ClozeError as error:
+        return {"tokenizer": {"problem": str(error)}}
+    vocabulary = tokenizer.vocabulary
+    names = {
+        "pad": vocabulary.pad_id,
+        "cls": vocabulary.cls_id,
+        "sep": vocabulary.sep_id,
+        "mask": vocabulary.mask_id,
+    }
+    return {
+        "tokenizer": {
+            "kind": tokenizer.kind,
+            "pieces": tokenizer.vocab_size,
+            "hash": tokenizer.fingerprint,
+            "special": {role: tokenizer.token(token_id) for role, token_id in names.items()},
+        }
+    }
+
+
+def _opened(directory: Path) -> dict[str, Any]:
+    try:
+        loaded = hub.load(directory)
+    except ClozeError as error:
+        return {"opens": False, "problem": str(error), "dropped": []}
+    return {"opens": True, "problem": None, "dropped": loaded.dropped}

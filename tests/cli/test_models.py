@@ -1,0 +1,165 @@
+"""`cloze inspect`, `convert` and `adapt`, on models of every family."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import clozelm
+from clozelm import hub
+from clozelm.families import FAMILIES
+from clozelm.nn.heads import MaskedLM
+from tests import tiny_models, tiny_runs
+from tests.cli.conftest import Cloze, Mistake
+
+pytestmark = pytest.mark.usefixtures("known_machine")
+ALL = pytest.mark.parametrize("family", FAMILIES)
+
+
+def saved(family: str, folder: Path) -> tuple[MaskedLM, Path]:
+    model = tiny_models.tiny_model(family)
+    hub.save(model, tiny_models.wordpiece(), folder / "model", family=family)
+    return model, folder / "model"
+
+
+@ALL
+def test_inspect(family: str, tmp_path: Path, cloze: Cloze) -> None:
+    model, directory = saved(family, tmp_path)
+    facts = json.loads(cloze("inspect", directory, "--json"))
+    assert (facts["family"], facts["opens"], facts["dropped"]) == (family, True, [])
+    assert facts["parameters"]["all"] == sum(p.numel() for p in model.parameters())
+    assert facts["tokenizer"]["special"]["mask"] == "[MASK]"
+    printed = cloze("inspect", directory)
+    assert "nothing: every tensor of the file is used" in printed
+    assert f"{facts['parameters']['all']:,}" in printed
+
+
+def test_inspect_says_what_would_be_dropped_and_what_is_missing(tmp_path: Path, cloze: Cloze) -> None:
+    _, directory = saved("bert", tmp_path)
+    tensors = load_file(directory / "model.safetensors")
+    tensors["bert.pooler.dense.weight"] = torch.zeros(32, 32)
+    save_file(tensors, directory / "model.safetensors")
+    assert "bert.pooler.dense.weight" in cloze("inspect", directory)
+    bare = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
+    save_file(bare, directory / "model.safetensors")
+    facts = json.loads(cloze("inspect", directory, "--json"))
+    assert (facts["opens"], facts["has_mlm_head"]) == (False, False)
+    assert "it is a bare encoder. `cloze adapt` trains a new head on it." in facts["problem"]
+
+
+@ALL
+def test_convert_keeps_every_bit(family: str, tmp_path: Path, cloze: Cloze) -> None:
+    _, directory = saved(family, tmp_path)
+    stock = load_file(directory / "model.safetensors")
+    torch.save(stock, directory / "pytorch_model.bin")
+    (directory / "model.safetensors").unlink()
+    cloze("convert", directory, "--to", tmp_path / "new")
+    again = load_file(tmp_path / "new" / "model.safetensors")
+    assert again.keys() == stock.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in stock.items())
+    cloze("convert", directory, "--to", tmp_path / "half", "--dtype", "float16")
+    half = load_file(tmp_path / "half" / "model.safetensors")
+    assert all(torch.equal(half[name], tensor.half()) for name, tensor in stock.items())
+    cloze("convert", tmp_path / "half", "--to", tmp_path / "same")
+    assert {tensor.dtype for tensor in load_file(tmp_path / "same" / "model.safetensors").values()} == {
+        torch.float16
+    }
+
+
+def test_convert_refuses(tmp_path: Path, mistake: Mistake) -> None:
+    _, directory = saved("bert", tmp_path)
+    assert "--dtype=int8 must be one of float32" in mistake(
+        "convert", directory, "--to", tmp_path / "new", "--dtype", "int8"
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    mistake("convert", directory, "--to", tmp_path / "mine")
+    assert (tmp_path / "mine" / "notes.txt").exists()
+
+
+@pytest.fixture
+def domain(texts: list[str], tmp_path: Path) -> Path:
+    path = tmp_path / "domain.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def base(texts: list[str], folder: Path, family: str = "bert") -> Path:
+    tokenizer = tiny_runs.tokenizer(texts)
+    config = FAMILIES[family].preset(
+        "tiny",
+        tokenizer.vocab_size,
+        pad_id=tokenizer.vocabulary.pad_id,
+        **{key: tiny_runs.TINY["model"][key] for key in ("num_layers", "hidden_size", "num_heads")},
+        max_positions=64,
+    )
+    model = MaskedLM(config)
+    model.initialise(torch.Generator().manual_seed(0))
+    hub.save(model, tokenizer, folder / "base", family=family)
+    return folder / "base"
+
+
+TRAINING = ("--steps", 6, "--hold-out", 0.1, "--set", "run.precision=fp32", "--set", "run.threads=1")
+
+
+@pytest.mark.parametrize("family", ["bert", "albert", "modernbert"])
+def test_adapt(family: str, texts: list[str], domain: Path, tmp_path: Path, cloze: Cloze) -> None:
+    directory = base(texts, tmp_path, family)
+    faster = ("--set", "optim.learning_rate=0.01")
+    printed = cloze("adapt", directory, domain, "--out", tmp_path / "out", *TRAINING, *faster)
+    report = json.loads((tmp_path / "out" / "adapt.json").read_text(encoding="utf-8"))
+    assert report["after"]["words"]["bits_per_byte"] < report["before"]["words"]["bits_per_byte"]
+    assert f"{report['before']['loss']:.3f}" in printed
+    assert f"{report['after']['loss']:.3f}" in printed
+    assert clozelm.load(tmp_path / "out").family.name == family
+    again = cloze("adapt", directory, domain, "--out", tmp_path / "out", *TRAINING, *faster)
+    assert f"{report['after']['loss']:.3f}" in again
+
+
+def test_adapt_with_new_pieces(texts: list[str], domain: Path, tmp_path: Path, cloze: Cloze) -> None:
+    directory = base(texts, tmp_path)
+    printed = cloze("adapt", directory, domain, "--out", tmp_path / "out", "--extend-vocab", 12, *TRAINING)
+    assert "12 new pieces, begun from the mean of their old ones" in printed
+    before, after = clozelm.load(directory), clozelm.load(tmp_path / "out")
+    assert after.tokenizer.vocab_size == before.tokenizer.vocab_size + 12
+    extended = hub.load(tmp_path / "out" / "extended").model
+    old = before.masked_lm.decoder_weight
+    assert torch.equal(extended.decoder_weight[: len(old)], old)
+    word = after.tokenizer.piece_text(before.tokenizer.vocab_size)
+    spelt = before.tokenizer.encode(word).ids.tolist()
+    assert len(spelt) > 1
+    torch.testing.assert_close(extended.decoder_weight[len(old)], old[spelt].mean(dim=0))
+
+
+def test_adapt_trains_a_new_head_on_a_bare_encoder(
+    texts: list[str], domain: Path, tmp_path: Path, cloze: Cloze
+) -> None:
+    directory = base(texts, tmp_path)
+    tensors = load_file(directory / "model.safetensors")
+    bare = {n.removeprefix("bert."): t for n, t in tensors.items() if not n.startswith("cls.")}
+    save_file(bare, directory / "model.safetensors")
+    printed = cloze("adapt", directory, domain, "--out", tmp_path / "out", *TRAINING)
+    assert "a new one is trained" in printed
+    assert "no head" in printed
+    report = json.loads((tmp_path / "out" / "adapt.json").read_text(encoding="utf-8"))
+    assert report["before"] is None
+    # The new head begins at the frequencies of the pieces, so a few steps are near the unigram loss already.
+    assert report["after"]["loss"] < report["after"]["unigram"] + 0.5
+
+
+def test_adapt_refuses(texts: list[str], domain: Path, tmp_path: Path, mistake: Mistake, cloze: Cloze) -> None:
+    directory = base(texts, tmp_path)
+    out = ("--out", tmp_path / "out")
+    assert "hold_out=0 leaves no text" in mistake("adapt", directory, domain, *out, "--hold-out", 0)
+    assert "leave it out" in mistake("adapt", directory, domain, *out, "--set", "model.num_layers=7", "--steps", 1)
+    assert "set model.family=bert" in mistake(
+        "adapt", directory, domain, *out, "--set", "model.family=roberta", "--steps", 1
+    )
+    assert "There is no model directory" in mistake("adapt", tmp_path / "nothing", domain, *out)
+    out = ("--out", tmp_path / "second")
+    cloze("adapt", directory, domain, *out, *TRAINING)
+    other = tmp_path / "other.jsonl"
+    other.write_text(domain.read_text(encoding="utf-8")[:-200], encoding="utf-8")
+    assert "was prepared from other files" in mistake("adapt", directory, other, *out, *TRAINING)
