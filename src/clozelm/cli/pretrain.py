@@ -62,5 +62,24 @@ def closing(run: "Run") -> None:
     if run.step < run.num_steps:
         typer.echo(f"Stopped at step {run.step:,} of {run.num_steps:,}; the same command resumes it.")
         return
-    model = run.out / "model"
+    if run.settings.objective.name == "distill" and run.heldout is not None:
+        _show_retained(run)
+    folder = "generator" if run.settings.objective.name == "rtd" else "model"
+    model = run.out / folder
     typer.echo(f'Model: {model}\nTry:   cloze fill {model} "Machine learning is a [MASK] technology."')
+
+
+def _show_retained(run: "Run") -> None:
+    """Say what the student kept of its teacher, and leave it in ``retained.json``."""
+    import json
+
+    from clozelm.train.retained import retained
+
+    kept = retained(run).plain()
+    (run.out / "retained.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    student, teacher = kept["student"], kept["teacher"]
+    typer.echo(
+        f"Held out, student and teacher: {student['loss']:.3f} and {teacher['loss']:.3f} nats, "
+        f"{student['accuracy']:.1%} and {teacher['accuracy']:.1%} right.\n"
+        f"The student has {kept['size']:.0%} of the parameters and is {kept['speed']:.2f} times as fast."
+    )

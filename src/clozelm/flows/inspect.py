@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from clozelm import hub
 from clozelm.errors import ClozeError
 from clozelm.hub.load import build, family_of, model_directory, read_config
@@ -23,7 +25,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
     family = family_of(config, directory)
     shape, model = build(config, family, directory)
     tensors = read_tensors(directory)
-    parts = {
+    parts: dict[str, list[nn.Module]] = {
         "embeddings": [model.encoder.embeddings],
         "layers": [model.encoder.layers, model.encoder.final_norm],
         "head": [model.head],
