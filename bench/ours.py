@@ -1,4 +1,4 @@
-"""BERT pretraining with clozelm on given rows; prints one JSON line.
+"""Pretraining with clozelm on given rows; prints one JSON line.
 
     python -m bench.ours rows.npy --shape tiny --rows-per-step 32 --steps 20
 
@@ -59,16 +59,17 @@ def write_store(path: Path, rows: Sequence[np.ndarray], vocab_size: int) -> None
 def settings_of(options: argparse.Namespace, step_tokens: int) -> Any:
     from clozelm.train.settings import PretrainSettings
 
-    shape = SHAPES[options.shape]
+    config = workload.encoder_config(options)
     return PretrainSettings.model_validate(
         {
             "model": {
-                "family": "bert",
-                "num_layers": shape.num_layers,
-                "hidden_size": shape.hidden_size,
-                "num_heads": shape.num_heads,
-                "intermediate_size": shape.intermediate_size,
-                "max_positions": shape.max_positions,
+                "family": options.family,
+                "size": options.shape,
+                "num_layers": config.num_layers,
+                "hidden_size": config.hidden_size,
+                "num_heads": config.num_heads,
+                "intermediate_size": config.intermediate_size,
+                "max_positions": config.max_positions,
                 "dropout": options.dropout,
                 "attention_dropout": options.dropout,
             },

@@ -1,4 +1,4 @@
-"""BERT pretraining with transformers' Trainer, as its run_mlm example does it; prints one JSON line.
+"""Pretraining with transformers' Trainer, as its run_mlm example does it; prints one JSON line.
 
     python -m bench.peer_trainer rows.npy --shape tiny --rows-per-step 32 --steps 20
 
@@ -74,23 +74,16 @@ def tokenizer_of(vocab_size: int) -> Any:
 
 
 def model_of(options: argparse.Namespace) -> Any:
-    from transformers import BertConfig, BertForMaskedLM
+    """The stock model of the configuration that the other side trains."""
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    from clozelm.families import FAMILIES
+    from clozelm.vocab import Vocabulary
 
     shape = SHAPES[options.shape]
-    named: dict[str, Any] = {"attn_implementation": options.attention}
-    config = BertConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        num_hidden_layers=shape.num_layers,
-        num_attention_heads=shape.num_heads,
-        intermediate_size=shape.intermediate_size,
-        max_position_embeddings=shape.max_positions,
-        hidden_dropout_prob=options.dropout,
-        attention_probs_dropout_prob=options.dropout,
-        pad_token_id=PAD,
-        **named,
-    )
-    return BertForMaskedLM(config)
+    vocabulary = Vocabulary(shape.vocab_size, pad_id=PAD, cls_id=CLS, sep_id=SEP, mask_id=MASK, unk_id=UNK)
+    config = FAMILIES[options.family].write_config(workload.encoder_config(options), vocabulary)
+    return AutoModelForMaskedLM.from_config(AutoConfig.for_model(**config), attn_implementation=options.attention)
 
 
 def examples_of(rows: Sequence[np.ndarray]) -> list[dict[str, Any]]:

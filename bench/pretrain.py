@@ -35,9 +35,11 @@ class Row:
     steps: int
     ours: tuple[str, ...]
     peer: tuple[str, ...]
+    family: str = "bert"
 
 
 DEFAULTS = ("--dropout", "0.1", "--precision", "fp32")  # what Trainer does when told nothing
+WITHOUT_DROPOUT = ("--dropout", "0", "--precision", "fp32")  # the default of ALBERT and ModernBERT
 BEST = ("--dropout", "0", "--precision", "auto")  # what it can do; add --compile with --compile
 FAST = ("--dropout", "0", "--precision", "auto")
 
@@ -49,6 +51,17 @@ TABLE = (
     Row("tiny, one sentence, best", "tiny", "sentences", 128, 20, FAST, BEST),
     Row("small, defaults", "small", "grouped", 32, 8, FAST, DEFAULTS),
     Row("small, best", "small", "grouped", 32, 8, FAST, BEST),
+    *(
+        Row(f"family {family}", "tiny", "grouped", 32, 12, FAST, defaults, family)
+        for family, defaults in (
+            ("bert", DEFAULTS),
+            ("roberta", DEFAULTS),
+            ("albert", WITHOUT_DROPOUT),
+            ("distilbert", DEFAULTS),
+            ("electra", DEFAULTS),
+            ("modernbert", WITHOUT_DROPOUT),
+        )
+    ),
 )
 
 
@@ -81,7 +94,15 @@ def measure(row: Row, options: argparse.Namespace) -> tuple[list[Result], list[R
     count = (steps + options.warm_up) * row.rows_per_step
     make = (row.shape, row.kind, count, options.folder)
     path = rows_of(row.shape, row.kind, options.text, count, options.folder) if options.text else random_rows(*make)
-    common: tuple[str, ...] = (str(path), "--shape", row.shape, "--rows-per-step", str(row.rows_per_step))
+    common: tuple[str, ...] = (
+        str(path),
+        "--shape",
+        row.shape,
+        "--family",
+        row.family,
+        "--rows-per-step",
+        str(row.rows_per_step),
+    )
     common += ("--steps", str(steps), "--warm-up", str(options.warm_up), "--threads", str(options.threads))
     ours: list[Result] = []
     peer: list[Result] = []

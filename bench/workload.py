@@ -58,6 +58,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(description=description)
     parse.add_argument("rows", type=Path, help=".npy int [rows, seq], or .npz with flat ids and offsets (ragged)")
     parse.add_argument("--shape", choices=SHAPES, default="tiny")
+    parse.add_argument("--family", default="bert", help="architecture")
     parse.add_argument("--rows-per-step", type=int, default=32)
     parse.add_argument("--steps", type=int, default=20, help="optimiser steps that are measured")
     parse.add_argument("--warm-up", type=int, default=3, help="steps before those, not measured")
@@ -69,6 +70,30 @@ def parser(description: str) -> argparse.ArgumentParser:
     parse.add_argument("--threads", type=int, default=0, help="0: as many as torch takes by itself")
     parse.add_argument("--seed", type=int, default=0)
     return parse
+
+
+def encoder_config(options: argparse.Namespace) -> Any:
+    """The encoder that both sides train: the family's own, in the shape of the benchmark.
+
+    A gated perceptron keeps its family's width, which has about as many weights as the plain one.
+    """
+    from clozelm.families import FAMILIES
+
+    shape = SHAPES[options.shape]
+    family = FAMILIES[options.family]
+    plain = {} if family.sizes["tiny"].gated else {"intermediate_size": shape.intermediate_size}
+    return family.preset(
+        options.shape,
+        shape.vocab_size,
+        num_layers=shape.num_layers,
+        hidden_size=shape.hidden_size,
+        num_heads=shape.num_heads,
+        max_positions=shape.max_positions,
+        dropout=options.dropout,
+        attention_dropout=options.dropout,
+        pad_id=PAD,
+        **plain,
+    )
 
 
 def read_rows(path: Path) -> list[np.ndarray]:
