@@ -17,6 +17,7 @@ from tests import tiny_models
 ALL = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 VOCABULARY = tiny_models.wordpiece().vocabulary
 
+
 # A file of a bare encoder, or an older one, spelt as it was released: today's name -> the older name.
 def older(name: str) -> str:
     return name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
@@ -134,7 +135,11 @@ def test_bert_drops_what_masking_does_not_read() -> None:
         ("bert", {"hidden_size": "large"}, "hidden_size='large' must be a number"),
         ("bert", {"num_attention_heads": 7}, "not a multiple of num_heads=7"),
         ("roberta", {"hidden_act": "relu"}, "hidden_act='relu' is not supported, only 'gelu'"),
-        ("roberta", {"max_position_embeddings": 1}, "max_position_embeddings=1 leaves no position after pad_token_id"),
+        (
+            "roberta",
+            {"max_position_embeddings": 1},
+            "max_position_embeddings=1 leaves no position after pad_token_id",
+        ),
         ("roberta", {"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
         ("albert", {"inner_group_num": 2}, "inner_group_num=2 is not supported, only 1"),
         ("albert", {"num_hidden_groups": 9}, "num_groups=9 must lie between 1 and num_layers=3"),

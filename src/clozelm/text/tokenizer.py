@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clozelm.errors import DataError, ModelError
 from clozelm.text.atomic import AtomicDirectory, disk_errors
+from clozelm.text.legacy import is_legacy, read_legacy
 from clozelm.vocab import Vocabulary
 
 # The usual names of each role, tried in order where the directory does not say.
@@ -65,20 +66,26 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """Load a Hugging Face tokenizer directory; one without a mask token is refused."""
+        """Load a Hugging Face tokenizer directory, older ones too; one without a mask token is refused."""
         path = Path(path)
-        if not (path / "tokenizer.json").is_file():
+        is_legacy_one = not (path / "tokenizer.json").is_file() and is_legacy(path)
+        if not (path / "tokenizer.json").is_file() and not is_legacy_one:
             raise DataError(
                 f"{path} holds no tokenizer.json: name a tokenizer directory, or make one with "
                 "`cloze tokenizer train`."
             )
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false" if (os.cpu_count() or 1) == 1 else "true")
         try:
-            backend = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
             config: dict[str, Any] = {}
             for name in reversed(_FILES):
                 if (path / name).is_file():
                     config |= json.loads((path / name).read_text(encoding="utf-8"))
+            if is_legacy_one:
+                backend = read_legacy(path, config)
+            else:
+                backend = tokenizers.Tokenizer.from_file(str(path / "tokenizer.json"))
+        except DataError:
+            raise
         except Exception as error:  # the library raises plain Exception
             raise DataError(f"{path / 'tokenizer.json'} cannot be read as a tokenizer: {error}.") from error
         try:
