@@ -19,9 +19,10 @@ from tests import tiny_models
 ALL = pytest.mark.parametrize("family", FAMILIES)
 
 
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    hub.save(tiny_models.tiny_model("bert"), tiny_models.wordpiece(), tmp_path / "model", family="bert")
+@pytest.fixture(params=FAMILIES)
+def directory(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    model = tiny_models.tiny_model(request.param)
+    hub.save(model, tiny_models.wordpiece(), tmp_path / "model", family=request.param)
     return tmp_path / "model"
 
 
@@ -129,6 +130,37 @@ def test_a_pickle_with_code_is_refused(directory: Path) -> None:
     (directory / "model.safetensors").unlink()
     torch.save({"weight": Explosive()}, directory / "pytorch_model.bin")
     said_in_one_line(directory, "would run code when read: refused")
+
+
+def test_what_is_beside_real_weights_is_refused(directory: Path, shared: Path) -> None:
+    """A pickle of training arguments, as one lies beside many released models."""
+    arguments = shared / "checkpoints" / "rxnmapper-albert-mlm" / "original" / "training_args.bin"
+    (directory / "model.safetensors").unlink()
+    (directory / "pytorch_model.bin").write_bytes(arguments.read_bytes())
+    said_in_one_line(directory, "would run code when read: refused")
+
+
+def test_a_config_without_a_model_type(directory: Path) -> None:
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    family = config.pop("model_type")
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert hub.load(directory).family.name == family
+
+
+def test_a_bare_encoder_gets_a_new_head_only_when_asked(directory: Path) -> None:
+    loaded = hub.load(directory)
+    heads = {n for w in loaded.family.weights(loaded.model.config) if w.ours.startswith("head.") for n in w.theirs}
+    tensors = load_file(directory / "model.safetensors")
+    bare = {name: tensor for name, tensor in tensors.items() if name not in heads}
+    save_file(bare, directory / "model.safetensors", metadata={"format": "pt"})
+    said_in_one_line(directory, "it is a bare encoder. `cloze adapt` trains a new head on it.")
+    again, once_more = hub.load(directory, new_head=True), hub.load(directory, new_head=True)
+    assert again.has_new_head
+    assert not loaded.has_new_head
+    assert same(again.model, once_more.model), "the new head is drawn from a seed"
+    for name, tensor in loaded.model.encoder.state_dict().items():
+        assert torch.equal(again.model.encoder.state_dict()[name], tensor), name
+    assert float(again.model.head.dense.weight.detach().std()) == pytest.approx(0.02, rel=0.3)
 
 
 def test_missing_directory(tmp_path: Path) -> None:

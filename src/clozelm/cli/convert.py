@@ -12,7 +12,7 @@ def convert(
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as it is by default.")] = None,
 ) -> None:
     """Write MODEL as safetensors under today's names, with its tokenizer and a card; say what is dropped."""
-    from clozelm.flows.convert import convert as run
+    from clozelm.hub.convert import convert as run
 
     converted = run(model, to, dtype=dtype)
     if converted.dropped:

@@ -12,7 +12,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show family, sizes, parameters and tokenizer of MODEL, and what of its file would not be used."""
-    from clozelm.flows.inspect import inspect as look
+    from clozelm.hub.inspect import inspect as look
 
     facts = look(model)
     if as_json:

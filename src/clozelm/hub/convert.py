@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from clozelm import hub
 from clozelm.errors import SettingsError
-from clozelm.hub.load import model_directory
+from clozelm.hub.load import load, model_directory
+from clozelm.hub.save import save
 from clozelm.hub.weights import read_tensors
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -36,9 +36,9 @@ def convert(path: str | Path, to: str | Path, *, dtype: str | None = None) -> Co
         raise SettingsError(f"--dtype={dtype} must be one of {', '.join(DTYPES)}.")
     directory = model_directory(path)
     precision = _usual(directory) if dtype is None else DTYPES[dtype]
-    loaded = hub.load(directory, dtype=precision)
+    loaded = load(directory, dtype=precision)
     card = {"converted from": directory.name, "left out": ", ".join(loaded.dropped) or "nothing"}
-    hub.save(loaded.model, loaded.tokenizer, to, family=loaded.family.name, card=card)
+    save(loaded.model, loaded.tokenizer, to, family=loaded.family.name, card=card)
     return Converted(
         loaded.family.name,
         str(precision).removeprefix("torch."),
@@ -48,6 +48,6 @@ def convert(path: str | Path, to: str | Path, *, dtype: str | None = None) -> Co
 
 
 def _usual(directory: Path) -> torch.dtype:
-    hub.load(directory)  # says what is wrong with the directory, if anything is
+    load(directory)  # says what is wrong with the directory, if anything is
     counts = Counter(one.dtype for one in read_tensors(directory).values() if one.is_floating_point())
     return counts.most_common(1)[0][0]

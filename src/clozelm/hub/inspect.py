@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from clozelm import hub
 from clozelm.errors import ClozeError
-from clozelm.hub.load import build, family_of, model_directory, read_config
+from clozelm.hub.load import build, family_of, load, model_directory, read_config
 from clozelm.hub.weights import read_tensors
 from clozelm.text.tokenizer import Tokenizer
 
@@ -78,7 +77,7 @@ def _tokenizer(directory: Path) -> dict[str, Any]:
 
 def _opened(directory: Path) -> dict[str, Any]:
     try:
-        loaded = hub.load(directory)
+        loaded = load(directory)
     except ClozeError as error:
         return {"opens": False, "problem": str(error), "dropped": []}
     return {"opens": True, "problem": None, "dropped": loaded.dropped}
