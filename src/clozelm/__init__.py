@@ -10,8 +10,12 @@ if TYPE_CHECKING:
     from clozelm.data.prepare import prepare
     from clozelm.data.store import TokenStore
     from clozelm.errors import ClozeError
+    from clozelm.flows.adapt import adapt
     from clozelm.flows.model import Model, evaluate, load
     from clozelm.flows.training import recipe
+    from clozelm.hub.convert import convert
+    from clozelm.hub.fetch import fetch
+    from clozelm.hub.inspect import inspect
     from clozelm.infer.fill_mask import Candidate
     from clozelm.text.tokenizer import Tokenizer
     from clozelm.text.train_tokenizer import train as train_tokenizer
@@ -29,7 +33,11 @@ __all__ = [
     "TokenStore",
     "Tokenizer",
     "__version__",
+    "adapt",
+    "convert",
     "evaluate",
+    "fetch",
+    "inspect",
     "load",
     "prepare",
     "pretrain",
@@ -46,7 +54,11 @@ _HOMES = {
     "StepReport": "clozelm.train.pretrain:StepReport",
     "TokenStore": "clozelm.data.store:TokenStore",
     "Tokenizer": "clozelm.text.tokenizer:Tokenizer",
+    "adapt": "clozelm.flows.adapt:adapt",
+    "convert": "clozelm.hub.convert:convert",
     "evaluate": "clozelm.flows.model:evaluate",
+    "fetch": "clozelm.hub.fetch:fetch",
+    "inspect": "clozelm.hub.inspect:inspect",
     "load": "clozelm.flows.model:load",
     "prepare": "clozelm.data.prepare:prepare",
     "pretrain": "clozelm.train.pretrain:pretrain",

@@ -163,3 +163,12 @@ def test_adapt_refuses(texts: list[str], domain: Path, tmp_path: Path, mistake: 
     other = tmp_path / "other.jsonl"
     other.write_text(domain.read_text(encoding="utf-8")[:-200], encoding="utf-8")
     assert "was prepared from other files" in mistake("adapt", directory, other, *out, *TRAINING)
+
+
+def test_adapt_from_python(texts: list[str], domain: Path, tmp_path: Path) -> None:
+    directory = base(texts, tmp_path)
+    overrides = ["budget.steps=3", "run.precision=fp32", "run.threads=1"]
+    adapted = clozelm.adapt(directory, domain, out=tmp_path / "out", overrides=overrides)
+    assert adapted.before is not None
+    assert adapted.before.words.words == adapted.after.words.words
+    assert adapted.model.fill("a [MASK] model")

@@ -12,6 +12,7 @@ from clozelm import hub
 from clozelm.data.prepare import HELD_OUT, PrepareSettings, prepare, training_documents
 from clozelm.data.store import is_store, read_manifest
 from clozelm.errors import DataError, SettingsError
+from clozelm.flows.model import Model, load
 from clozelm.flows.training import recipe
 from clozelm.hub.load import Loaded, model_directory
 from clozelm.nn.grow import grown
@@ -20,6 +21,7 @@ from clozelm.text.extend import extend
 from clozelm.text.files import find_files
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.evaluate import TextEvaluation, evaluate
+from clozelm.train.pretrain import train
 from clozelm.train.run import Run
 
 EPOCHS = 3
@@ -41,6 +43,30 @@ class Adaptation:
     before: TextEvaluation | None
     new_pieces: int
     held_out: Path
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What ``adapt`` gives back: the model, and how the old and the new one do on the held-out text."""
+
+    model: Model
+    before: TextEvaluation | None
+    after: TextEvaluation
+
+
+def adapt(
+    model: str | Path, corpus: str | Path | Sequence[str | Path], *, out: str | Path, **options: Any
+) -> Adapted:
+    """Continue the pretraining of a model on text, from beginning to end; ``options`` are those of ``begin``.
+
+    The same call on the same ``out`` goes on where an interrupted one stopped. Raises ``ClozeError`` for what cannot
+    be used.
+    """
+    paths = [corpus] if isinstance(corpus, str | Path) else list(corpus)
+    adaptation = begin(model, paths, out, **options)
+    for _ in train(adaptation.run):
+        pass
+    return Adapted(load(out), adaptation.before, finish(adaptation, out))
 
 
 def begin(
