@@ -59,8 +59,7 @@ def adapt(
 ) -> Adapted:
     """Continue the pretraining of a model on text, from beginning to end; ``options`` are those of ``begin``.
 
-    The same call on the same ``out`` goes on where an interrupted one stopped. Raises ``ClozeError`` for what cannot
-    be used.
+    The same call on the same ``out`` goes on where an interrupted one stopped.
     """
     paths = [corpus] if isinstance(corpus, str | Path) else list(corpus)
     adaptation = begin(model, paths, out, **options)
