@@ -1,6 +1,7 @@
 """`cloze inspect`, `convert` and `adapt`, on models of every family."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ ALL = pytest.mark.parametrize("family", FAMILIES)
 
 def saved(family: str, folder: Path) -> tuple[MaskedLM, Path]:
     model = tiny_models.tiny_model(family)
+    folder.mkdir(exist_ok=True)
     hub.save(model, tiny_models.wordpiece(), folder / "model", family=family)
     return model, folder / "model"
 
@@ -46,7 +48,7 @@ def test_inspect_says_what_would_be_dropped_and_what_is_missing(tmp_path: Path, 
     save_file(bare, directory / "model.safetensors")
     facts = json.loads(cloze("inspect", directory, "--json"))
     assert (facts["opens"], facts["has_mlm_head"]) == (False, False)
-    assert "it is a bare encoder. `cloze adapt` trains a new head on it." in facts["problem"]
+    assert "has no head for masked language modelling" in facts["problem"]
 
 
 @ALL
@@ -63,6 +65,11 @@ def test_convert_keeps_every_bit(family: str, tmp_path: Path, cloze: Cloze) -> N
     half = load_file(tmp_path / "half" / "model.safetensors")
     assert all(torch.equal(half[name], tensor.half()) for name, tensor in stock.items())
     cloze("convert", tmp_path / "half", "--to", tmp_path / "same")
+    mixed = {name: one.half() if one.ndim > 1 else one for name, one in stock.items()}
+    save_file(mixed, tmp_path / "half" / "model.safetensors")
+    cloze("convert", tmp_path / "half", "--to", tmp_path / "mixed")
+    widened = load_file(tmp_path / "mixed" / "model.safetensors")
+    assert all(torch.equal(widened[name], one.float()) for name, one in mixed.items())
     assert {tensor.dtype for tensor in load_file(tmp_path / "same" / "model.safetensors").values()} == {
         torch.float16
     }
@@ -73,6 +80,11 @@ def test_convert_refuses(tmp_path: Path, mistake: Mistake) -> None:
     assert "--dtype=int8 must be one of float32" in mistake(
         "convert", directory, "--to", tmp_path / "new", "--dtype", "int8"
     )
+    assert "is the model itself" in mistake("convert", directory, "--to", directory, "--force")
+    saved("bert", tmp_path / "other")
+    before = (tmp_path / "other" / "model" / "model.safetensors").stat().st_mtime_ns
+    mistake("convert", directory, "--to", tmp_path / "other" / "model")
+    assert (tmp_path / "other" / "model" / "model.safetensors").stat().st_mtime_ns == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     mistake("convert", directory, "--to", tmp_path / "mine")
@@ -86,17 +98,18 @@ def domain(texts: list[str], tmp_path: Path) -> Path:
     return path
 
 
-def base(texts: list[str], folder: Path, family: str = "bert") -> Path:
+def base(texts: list[str], folder: Path, family: str = "bert", *, seed: int = 0, padding: int = 0) -> Path:
     tokenizer = tiny_runs.tokenizer(texts)
     config = FAMILIES[family].preset(
         "tiny",
-        tokenizer.vocab_size,
+        tokenizer.vocab_size + padding,
         pad_id=tokenizer.vocabulary.pad_id,
         **{key: tiny_runs.TINY["model"][key] for key in ("num_layers", "hidden_size", "num_heads")},
         max_positions=64,
     )
     model = MaskedLM(config)
-    model.initialise(torch.Generator().manual_seed(0))
+    model.initialise(torch.Generator().manual_seed(seed))
+    folder.mkdir(exist_ok=True)
     hub.save(model, tokenizer, folder / "base", family=family)
     return folder / "base"
 
@@ -162,7 +175,49 @@ def test_adapt_refuses(texts: list[str], domain: Path, tmp_path: Path, mistake: 
     cloze("adapt", directory, domain, *out, *TRAINING)
     other = tmp_path / "other.jsonl"
     other.write_text(domain.read_text(encoding="utf-8")[:-200], encoding="utf-8")
-    assert "was prepared from other files" in mistake("adapt", directory, other, *out, *TRAINING)
+    assert "was made with another sources" in mistake("adapt", directory, other, *out, *TRAINING)
+    more = ("--extend-vocab", 5)
+    assert "was made with another extend_vocab" in mistake("adapt", directory, domain, *out, *more, *TRAINING)
+    elsewhere = base(texts, tmp_path / "elsewhere", seed=1)
+    assert "was made with another model" in mistake("adapt", elsewhere, domain, *out, *TRAINING)
+    assert "holds a model or a run (config.json" in mistake("adapt", directory, domain, "--out", directory)
+    assert "is a file" in mistake("adapt", directory, domain, "--out", domain)
+
+
+def test_adapt_goes_on_where_it_stopped(texts: list[str], domain: Path, tmp_path: Path, cloze: Cloze) -> None:
+    """Between any two of its steps: the extended model, the tokens, the run."""
+    directory = base(texts, tmp_path)
+    call = ("adapt", directory, domain, "--extend-vocab", 5, *TRAINING)
+    cloze(*call, "--out", tmp_path / "straight")
+    cloze(*call, "--out", tmp_path / "cut")
+    for part in ("run", "tokens"):
+        shutil.rmtree(tmp_path / "cut" / part)
+    cloze(*call, "--out", tmp_path / "cut")
+    ours, theirs = (load_file(tmp_path / one / "run/model/model.safetensors") for one in ("straight", "cut"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_adapt_follows_the_recipe_it_is_given(texts: list[str], domain: Path, tmp_path: Path, cloze: Cloze) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[data]\nrow_length = 32\ntokens_per_step = 64\n[budget]\nsteps = 2\n", encoding="utf-8")
+    run = ("--set", "run.precision=fp32", "--set", "run.threads=1", "--hold-out", 0.1)
+    cloze("adapt", base(texts, tmp_path), domain, "--out", tmp_path / "out", "--recipe", recipe, *run)
+    record = json.loads((tmp_path / "out" / "run" / "run.json").read_text(encoding="utf-8"))
+    assert (record["num_steps"], record["settings"]["data"]["tokens_per_step"]) == (2, 64)
+
+
+def test_adapt_extends_a_padded_encoder_without_a_head(
+    texts: list[str], domain: Path, tmp_path: Path, cloze: Cloze
+) -> None:
+    directory = base(texts, tmp_path, padding=3)
+    tensors = load_file(directory / "model.safetensors")
+    bare = {n: t for n, t in tensors.items() if not n.startswith("cls.")}
+    save_file(bare, directory / "model.safetensors")
+    cloze("adapt", directory, domain, "--out", tmp_path / "plain", *TRAINING)
+    cloze("adapt", directory, domain, "--out", tmp_path / "more", "--extend-vocab", 5, *TRAINING)
+    assert clozelm.inspect(tmp_path / "more" / "extended")["has_mlm_head"] is False
+    report = json.loads((tmp_path / "more" / "adapt.json").read_text(encoding="utf-8"))
+    assert report["after"]["loss"] < report["after"]["unigram"] + 0.5
 
 
 def test_adapt_from_python(texts: list[str], domain: Path, tmp_path: Path) -> None:

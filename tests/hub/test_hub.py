@@ -122,14 +122,70 @@ def test_a_pickle_of_tensors(directory: Path, is_zip: bool) -> None:
 
 
 class Explosive:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
     def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-        return os.system, ("exit 1",)
+        return os.system, (f"touch {self.marker}",)
 
 
-def test_a_pickle_with_code_is_refused(directory: Path) -> None:
+def test_a_pickle_with_code_is_refused(directory: Path, tmp_path: Path) -> None:
     (directory / "model.safetensors").unlink()
-    torch.save({"weight": Explosive()}, directory / "pytorch_model.bin")
+    torch.save({"weight": Explosive(tmp_path / "ran")}, directory / "pytorch_model.bin")
     said_in_one_line(directory, "would run code when read: refused")
+    index = {"weight_map": {"weight": "a.bin"}}
+    (directory / "pytorch_model.bin").rename(directory / "a.bin")
+    (directory / "pytorch_model.bin.index.json").write_text(json.dumps(index), encoding="utf-8")
+    said_in_one_line(directory, "would run code when read: refused")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_flipped_byte_never_escapes(directory: Path, is_zip: bool) -> None:
+    """Wherever the byte is, the answer is one line, never a traceback."""
+    torch.save({"weight": torch.zeros(3)}, directory / "pytorch_model.bin", _use_new_zipfile_serialization=is_zip)
+    (directory / "model.safetensors").unlink()
+    whole = (directory / "pytorch_model.bin").read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 60)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x55
+        (directory / "pytorch_model.bin").write_bytes(bytes(damaged))
+        with pytest.raises(ClozeError) as caught:
+            hub.load(directory)
+        assert "\n" not in str(caught.value)
+
+
+Tensors = dict[str, torch.Tensor]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: {**t, "embeddings.LayerNorm.gamma": torch.ones(32)}, "two tensors of the checkpoint are"),
+        (lambda t: {n: x.long() for n, x in t.items()}, "not floating-point numbers"),
+        (
+            lambda t: {n: x[:16] if n.endswith("0.attention.self.key.weight") else x for n, x in t.items()},
+            "tensors that belong together differ in shape",
+        ),
+    ],
+)
+def test_tensors_that_make_no_model(change: Callable[[Tensors], Tensors], said: str, tmp_path: Path) -> None:
+    hub.save(tiny_models.tiny_model("bert"), tiny_models.wordpiece(), tmp_path / "model", family="bert")
+    tensors = change(load_file(tmp_path / "model" / "model.safetensors"))
+    save_file({name: one.contiguous() for name, one in tensors.items()}, tmp_path / "model" / "model.safetensors")
+    said_in_one_line(tmp_path / "model", said)
+
+
+def test_a_classifier_is_no_model_with_a_head(directory: Path) -> None:
+    """The output bias tells: some classifiers have the dense layer and the norm of the head."""
+    loaded = hub.load(directory)
+    bias = next(w.theirs[0] for w in loaded.family.weights(loaded.model.config) if w.ours == "head.bias")
+    tensors = load_file(directory / "model.safetensors")
+    del tensors[bias]
+    tensors["classifier.weight"] = torch.zeros(2, 32)
+    save_file(tensors, directory / "model.safetensors")
+    said_in_one_line(directory, "has no head for masked language modelling")
+    assert "classifier.weight" in hub.load(directory, new_head=True).dropped
 
 
 def test_what_is_beside_real_weights_is_refused(directory: Path, shared: Path) -> None:
@@ -153,7 +209,7 @@ def test_a_bare_encoder_gets_a_new_head_only_when_asked(directory: Path) -> None
     tensors = load_file(directory / "model.safetensors")
     bare = {name: tensor for name, tensor in tensors.items() if name not in heads}
     save_file(bare, directory / "model.safetensors", metadata={"format": "pt"})
-    said_in_one_line(directory, "it is a bare encoder. `cloze adapt` trains a new head on it.")
+    said_in_one_line(directory, "has no head for masked language modelling")
     again, once_more = hub.load(directory, new_head=True), hub.load(directory, new_head=True)
     assert again.has_new_head
     assert not loaded.has_new_head
@@ -175,7 +231,15 @@ def test_no_config(tmp_path: Path) -> None:
     ("config", "said"),
     [
         ('{"model_type": "gpt2"}', "'gpt2' is not supported; supported are bert, roberta"),
-        ("{}", "names neither a model_type nor a known architecture; add model_type, one of bert, roberta"),
+        ("{}", "names neither a model_type nor a known architecture (but none); add model_type, one of bert"),
+        ('{"architectures": ["DebertaV2ForMaskedLM"]}', "known architecture (but DebertaV2ForMaskedLM)"),
+        ('{"architectures": {"a": 1}}', "known architecture (but none)"),
+        ('{"model_type": "bert", "num_attention_heads": 0}', "num_heads=0 must be at least 1"),
+        ('{"model_type": "bert", "max_position_embeddings": -5}', "max_positions=-5 must be at least 1"),
+        ('{"model_type": "bert", "vocab_size": 100000000000000}', "describes no model"),
+        ('{"model_type": "modernbert", "global_rope_theta": "x"}', "describes no model"),
+        ('{"model_type": "modernbert", "rope_parameters": {"full_attention": 5}}', "describes no model"),
+        ('{"model_type": "modernbert", "layer_types": 5}', "describes no model"),
         ("[]", "must hold a JSON object"),
         ('{"model_type', "cannot be read as JSON"),
     ],
@@ -233,6 +297,7 @@ def test_a_tokenizer_larger_than_the_model(directory: Path) -> None:
 
 
 def test_no_tokenizer(directory: Path) -> None:
+    (directory / "vocab.txt").unlink()
     (directory / "tokenizer.json").unlink()
     with pytest.raises(DataError, match=r"no tokenizer\.json"):
         hub.load(directory)

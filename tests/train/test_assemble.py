@@ -166,3 +166,78 @@ def test_weights_are_drawn_the_same_for_a_seed(tiny_store: Path) -> None:
         one, other = (build_objective(chosen, config, store, tokenizer) for _ in range(2))
         for (key, mine), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
             assert torch.equal(mine, theirs), key
+
+
+def test_only_a_family_with_a_discriminator_detects_replaced_tokens(tiny_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="needs a family that can hold a discriminator: electra, not bert"):
+        Run.open(settings("objective.name=rtd", "objective.rtd.generator=0.5"), data=tiny_store, out=tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("objective.distill.teacher=x", "objective.distill has no use with objective.name=mlm: it is for distill"),
+        ("objective.rtd.weight=3", "objective.rtd has no use with objective.name=mlm"),
+        ("objective.pair_weight=2", "it is for nsp and sop"),
+    ],
+)
+def test_settings_of_another_objective_are_refused(override: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        settings(override)
+
+
+def test_a_size_beside_given_weights_is_refused(first: Path, tiny_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"model.size=base has no use with model.start"):
+        Run.open(bare(f"model.start={first}", "model.size=base"), data=tiny_store, out=tmp_path / "next")
+
+
+def test_the_head_of_pairs_goes_on(tiny_store: Path, tmp_path: Path) -> None:
+    trained(settings("objective.name=nsp", "budget.steps=2"), tiny_store, tmp_path / "one")
+    before = hub.load(tmp_path / "one" / "model").heads["nsp"]
+    run = Run.open(
+        bare(f"model.start={tmp_path / 'one'}", "objective.name=nsp"), data=tiny_store, out=tmp_path / "two"
+    )
+    run.close()
+    after = run.objective.pair.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_a_student_with_local_layers_in_other_places_is_refused() -> None:
+    teacher = tiny_models.tiny_config("modernbert", num_layers=8)
+    with pytest.raises(SettingsError, match="whose local and global attention would change places"):
+        student_config(teacher, "modernbert", "modernbert", {})
+
+
+def test_another_teacher_is_noticed(first: Path, tiny_store: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    hub.save(hub.load(first / "model").model, hub.load(first / "model").tokenizer, teacher, family="bert")
+    chosen = bare("objective.name=distill", f"objective.distill.teacher={teacher}", "model.family=distilbert")
+    trained(chosen, tiny_store, tmp_path / "a", stop_after=2)
+    other = hub.load(teacher).model
+    with torch.no_grad():
+        other.head.bias += 1
+    hub.save(other, hub.load(teacher).tokenizer, teacher, family="bert")
+    with pytest.raises(DataError, match="learned from another teacher"):
+        Run.open(chosen, data=tiny_store, out=tmp_path / "a")
+
+
+def test_a_teacher_larger_than_its_tokenizer(first: Path, tiny_store: Path, tmp_path: Path) -> None:
+    loaded = hub.load(first / "model")
+    padded = grown(loaded.model, loaded.tokenizer.vocab_size, [[7], [8]])
+    hub.save(padded, loaded.tokenizer, tmp_path / "teacher", family="bert")
+    chosen = bare("objective.name=distill", f"objective.distill.teacher={tmp_path / 'teacher'}", "budget.steps=2")
+    reports = trained(chosen, tiny_store, tmp_path / "a")
+    assert "cosine_accuracy" not in reports[0].terms
+    assert reports[-1].terms["soft_loss"] >= 0
+
+
+def test_held_out_terms_look_at_no_more_than_they_are_told(tiny_store: Path, tmp_path: Path) -> None:
+    run = Run.open(settings("objective.name=sop", "evaluation.tokens=64"), data=tiny_store, out=tmp_path / "a")
+    run.close()
+    assert run.evaluate_terms() == run.evaluate_terms()
+    asked: list[int] = []
+    forward = run.objective.forward
+    run.objective.forward = lambda example: (asked.append(example.labels.numel()), forward(example))[1]
+    run.evaluate_terms()
+    assert sum(asked) == 64

@@ -31,7 +31,7 @@ def adapt(
     steps: Annotated[int | None, typer.Option(help="Budget: optimiser steps.")] = None,
     tokens: Annotated[int | None, typer.Option(help="Budget: tokens; three times the corpus by default.")] = None,
 ) -> None:
-    """Train MODEL further on CORPUS and report its held-out loss before and after."""
+    """Train MODEL further on CORPUS and report how well it reads held-out text before and after."""
     from clozelm.cli.pretrain import budget, closing
     from clozelm.data.prepare import PrepareSettings
     from clozelm.flows.adapt import begin, finish
@@ -67,6 +67,8 @@ def _introduce(adaptation: "Adaptation", wanted: int) -> None:
     if wanted:
         short = "" if adaptation.new_pieces == wanted else f" (no more of {wanted:,} occur often enough)"
         typer.echo(f"{adaptation.new_pieces:,} new pieces, begun from the mean of their old ones{short}")
+    if base.dropped:
+        typer.echo(f"not used: {', '.join(base.dropped)}")
     if base.has_new_head:
         typer.echo("The model had no head for masked language modelling: a new one is trained.")
 

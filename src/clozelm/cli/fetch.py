@@ -20,4 +20,4 @@ def fetch(
     fetched = run(name, to, revision=revision, endpoint=endpoint)
     megabytes = sum(file.num_bytes for file in fetched.files) / 1e6
     typer.echo(f"{to}: {name} at commit {fetched.revision}, {len(fetched.files)} files, {megabytes:,.1f} MB")
-    typer.echo(f'Try:   cloze fill {to} "Paris is the [MASK] of France."')
+    typer.echo(f"Try:   cloze inspect {to}")

@@ -30,7 +30,7 @@ def _show(facts: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(facts).items():
         table.add_row(name, value)
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False).print(table)
 
 
 def _rows(facts: dict[str, Any]) -> dict[str, str]:
@@ -56,6 +56,4 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
         )
     rows["not used"] = ", ".join(facts["dropped"]) or "nothing: every tensor of the file is used"
     rows["fills masks"] = "yes" if facts["opens"] else f"no: {facts['problem']}"
-    if not facts["opens"]:
-        del rows["not used"]
     return rows

@@ -73,10 +73,12 @@ def _show_retained(run: "Run") -> None:
     """Say what the student kept of its teacher, and leave it in ``retained.json``."""
     import json
 
+    from clozelm.text.atomic import disk_errors
     from clozelm.train.retained import retained
 
     kept = retained(run).plain()
-    (run.out / "retained.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    with disk_errors(run.out):
+        (run.out / "retained.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
     student, teacher = kept["student"], kept["teacher"]
     typer.echo(
         f"Held out, student and teacher: {student['loss']:.3f} and {teacher['loss']:.3f} nats, "

@@ -102,9 +102,9 @@ ALBERT = Family(
         },
     ),
     extras={
-        "pair": Extra(
+        "sop": Extra(
             "AlbertForPreTraining",
-            (*both("pair.dense", "albert.pooler"), *both("pair.classes", "sop_classifier.classifier")),
+            (*both("sop.dense", "albert.pooler"), *both("sop.classes", "sop_classifier.classifier")),
         )
     },
 )

@@ -85,6 +85,8 @@ PLAIN: dict[str, Any] = {
     "gated": False,
     "use_bias": True,
     "window": None,
+    "global_every": 1,
+    "rope_theta": 160_000.0,
 }
 """What BERT and the families made from it have in common."""
 
@@ -168,9 +170,9 @@ BERT = Family(
         },
     ),
     extras={
-        "pair": Extra(
+        "nsp": Extra(
             "BertForPreTraining",
-            (*both("pair.dense", "bert.pooler.dense"), *both("pair.classes", "cls.seq_relationship")),
+            (*both("nsp.dense", "bert.pooler.dense"), *both("nsp.classes", "cls.seq_relationship")),
         )
     },
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clozelm.errors import ModelError
 from clozelm.families.bert import (
     FIELDS,
     OLD_NORMS,
@@ -43,6 +44,11 @@ def read_config(config: Mapping[str, Any]) -> EncoderConfig:
 def write_config(config: EncoderConfig, vocabulary: Vocabulary) -> dict[str, Any]:
     """Return a ``config.json`` that ``transformers`` 4 and 5 read as ElectraForMaskedLM."""
     insist(config, "electra", **PLAIN, num_groups=None, first_position=0, activation="gelu")
+    if config.embedding_size == config.hidden_size:
+        raise ModelError(
+            f"electra has no projection between embeddings and layers of one width: leave embedding_size="
+            f"{config.embedding_size} out."
+        )
     return write_fields(config, "electra", "ElectraForMaskedLM", _FIELDS) | {
         "embedding_size": config.embedding_width
     }

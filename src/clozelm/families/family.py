@@ -117,34 +117,59 @@ class Family:
             weights = [weight for weight in weights if not weight.ours.startswith(_HEAD)]
             dropped += sorted(heads & named.keys())
             named = {name: tensor for name, tensor in named.items() if name not in heads}
-        elif not heads & named.keys():
+        elif self._output_bias(config) not in named:
             raise ModelError(
-                f"the checkpoint has no head for masked language modelling ({min(heads)!r} and {len(heads) - 1} "
-                "more are missing): it is a bare encoder. `cloze adapt` trains a new head on it."
+                f"the checkpoint has no head for masked language modelling (no {self._output_bias(config)!r}): "
+                "`cloze adapt` trains a new one on its encoder."
             )
         _compare({name for weight in weights for name in weight.theirs}, set(named))
         state = {}
         for weight in weights:
             parts = [named[name] for name in weight.theirs]
+            if len({part.shape for part in parts}) > 1:
+                shapes = ", ".join(f"{name} {list(named[name].shape)}" for name in weight.theirs)
+                raise ModelError(f"tensors that belong together differ in shape: {shapes}.")
             state[weight.ours] = parts[0] if len(parts) == 1 else torch.cat(parts)
         return state, dropped
 
     def has_head(self, tensors: Mapping[str, Tensor], config: EncoderConfig) -> bool:
-        """Whether a checkpoint holds anything of the head for masked language modelling."""
-        return bool(self._head_names(config) & self._sort(tensors)[0].keys())
+        """Whether a checkpoint holds a head for masked language modelling; its output bias tells.
+
+        Classifiers of some families have the dense layer and the norm as well.
+        """
+        return self._output_bias(config) in self._sort(tensors)[0]
+
+    def read_extras(self, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """Return the other heads that a checkpoint holds whole, each under its own names here."""
+        named = {self.spelling.modern(name): tensor for name, tensor in tensors.items()}
+        return {
+            name: {one.ours.removeprefix(f"{name}."): named[one.theirs[0]] for one in extra.weights}
+            for name, extra in self.extras.items()
+            if all(one.theirs[0] in named for one in extra.weights)
+        }
+
+    def _output_bias(self, config: EncoderConfig) -> str:
+        return next(one.theirs[0] for one in self.weights(config) if one.ours == f"{_HEAD}bias")
 
     def _head_names(self, config: EncoderConfig) -> set[str]:
         return {name for one in self.weights(config) if one.ours.startswith(_HEAD) for name in one.theirs}
 
     def _sort(self, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Bring names up to date, fold twins into one and set aside what nothing here reads."""
-        named = {self.spelling.modern(name): tensor for name, tensor in tensors.items()}
+        named: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            modern = self.spelling.modern(name)
+            if modern in named:
+                raise ModelError(f"two tensors of the checkpoint are {modern!r}, one of them spelt {name!r}.")
+            named[modern] = tensor
         dropped = sorted(name for name in named if re.search(self.spelling.unused, name))
         for name in dropped:
             del named[name]
         for twin, first in self.spelling.twins.items():
-            tensor = named.pop(twin, None)
-            if tensor is not None and not torch.equal(named.setdefault(first, tensor), tensor):
+            if twin not in named:
+                continue
+            tensor = named.pop(twin)
+            if not torch.equal(named.setdefault(first, tensor), tensor):
                 raise ModelError(
                     f"{twin!r} differs from {first!r}: models whose output matrix is not their embedding "
                     "matrix are not supported."

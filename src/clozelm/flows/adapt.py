@@ -11,21 +11,24 @@ from typing import Any
 from clozelm import hub
 from clozelm.data.prepare import HELD_OUT, PrepareSettings, prepare, training_documents
 from clozelm.data.store import is_store, read_manifest
-from clozelm.errors import DataError, SettingsError
+from clozelm.errors import DataError, SettingsError, TrainingError
 from clozelm.flows.model import Model, load
 from clozelm.flows.training import recipe
 from clozelm.hub.load import Loaded, model_directory
+from clozelm.hub.weights import fingerprint
 from clozelm.nn.grow import grown
 from clozelm.nn.heads import MaskedLM
+from clozelm.text.atomic import disk_errors
 from clozelm.text.extend import extend
 from clozelm.text.files import find_files
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.evaluate import TextEvaluation, evaluate
 from clozelm.train.pretrain import train
 from clozelm.train.run import Run
+from clozelm.train.settings import PretrainSettings
 
 EPOCHS = 3
-REPORT = "adapt.json"
+REPORT, RECORD = "adapt.json", "made-from.json"
 _EXTENDED = "extended"
 _MAX_DOCUMENTS = 2000
 
@@ -65,7 +68,11 @@ def adapt(
     adaptation = begin(model, paths, out, **options)
     for _ in train(adaptation.run):
         pass
-    return Adapted(load(out), adaptation.before, finish(adaptation, out))
+    run = adaptation.run
+    if run.step < run.num_steps:
+        raise TrainingError(f"Stopped at step {run.step} of {run.num_steps}; the same call resumes it.")
+    after = finish(adaptation, out)
+    return Adapted(load(run.out / "model"), adaptation.before, after)
 
 
 def begin(
@@ -76,44 +83,55 @@ def begin(
     overrides: Sequence[str] = (),
     preparation: PrepareSettings | None = None,
     extend_vocab: int = 0,
-    recipe_name: str = "adapt",
+    recipe_name: str | Path = "adapt",
 ) -> Adaptation:
     """Prepare the corpus with the model's own tokenizer, measure the model on held-out text and open the run.
 
     ``out`` gets ``tokens``, ``run`` and, with ``extend_vocab``, ``extended``: the model with that many new pieces.
-    What an earlier call with the same model and corpus left there is used again. Without a budget in ``overrides``
-    the corpus is read three times.
+    What an earlier call with the same model, corpus and settings left there is used again; of others it is refused.
+    Without a budget in the recipe or in ``overrides`` the corpus is read three times.
     """
     out, directory = Path(out), model_directory(model)
     base = hub.load(directory, new_head=True)
     preparation = preparation or PrepareSettings(hold_out=0.05)
     if not preparation.hold_out:
         raise SettingsError("hold_out=0 leaves no text to measure the gain on: hold out at least 0.01.")
+    _check_place(out, directory)
+    made_from = _origin(base, directory, corpus, preparation, extend_vocab)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    _check_record(out / RECORD, made_from)
     start, tokenizer, new_pieces = directory, base.tokenizer, 0
     if extend_vocab:
         start, tokenizer, new_pieces = _extended(base, corpus, preparation, out / _EXTENDED, extend_vocab)
-    tokens = _prepared(corpus, tokenizer, out / "tokens", preparation)
+    tokens = out / "tokens"
+    if not (tokens.is_dir() and is_store(tokens)):
+        prepare(corpus, tokenizer, tokens, preparation)
     held_out = tokens / f"{HELD_OUT}.jsonl"
-    settings = recipe(recipe_name, *_defaults(base, start, tokens, overrides), *overrides)
+    settings = _settings(recipe_name, base, start, tokens, overrides)
     run = Run.open(settings, data=tokens, out=out / "run")
     before = None if base.has_new_head else measured(base.model, base.tokenizer, held_out)
     return Adaptation(run, base, before, new_pieces, held_out)
 
 
 def finish(adaptation: Adaptation, out: str | Path) -> TextEvaluation:
-    """Measure the trained model on the same text and write both measurements to ``out/adapt.json``."""
+    """Measure the model that was saved on the same text and write both measurements to ``out/adapt.json``."""
     run = adaptation.run
-    after = measured(run.model, run.tokenizer, adaptation.held_out)
+    saved = hub.load(run.out / "model")
+    after = measured(saved.model, saved.tokenizer, adaptation.held_out)
     report = {
         "model": str(run.out / "model"),
         "new_pieces": adaptation.new_pieces,
+        "dropped": adaptation.base.dropped,
         "steps": run.step,
         "tokens": run.tokens_seen,
         "seconds": run.elapsed_seconds,
         "before": None if adaptation.before is None else plain(adaptation.before),
         "after": plain(after),
     }
-    (Path(out) / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    path = Path(out) / REPORT
+    with disk_errors(path):
+        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return after
 
 
@@ -132,6 +150,43 @@ def plain(evaluation: TextEvaluation) -> dict[str, Any]:
     }
 
 
+def _check_place(out: Path, directory: Path) -> None:
+    """Refuse a place that holds a model or a run of its own, which would be opened instead of the new one."""
+    if out.is_file():
+        raise SettingsError(f"{out} is a file: name an empty or new directory with --out.")
+    taken = [name for name in ("config.json", "run.json", "model") if (out / name).exists()]
+    if taken or out.resolve() == directory.resolve():
+        raise SettingsError(f"{out} holds a model or a run ({', '.join(taken)}): name a new directory with --out.")
+
+
+def _origin(
+    base: Loaded, directory: Path, corpus: Sequence[str | Path], preparation: PrepareSettings, extend_vocab: int
+) -> dict[str, Any]:
+    """Return what decides the tokens and the first weights."""
+    return {
+        "model": fingerprint(directory),
+        "tokenizer": base.tokenizer.fingerprint,
+        "extend_vocab": extend_vocab,
+        "sources": [{"path": str(path), "bytes": path.stat().st_size} for path in find_files(corpus)],
+        "preparation": preparation.model_dump(),
+    }
+
+
+def _check_record(path: Path, made_from: dict[str, Any]) -> None:
+    """Compare what is asked for with what an earlier call was asked for; write it down if there was none."""
+    now = json.loads(json.dumps(made_from))
+    if not path.is_file():
+        with disk_errors(path):
+            path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if differing:
+        raise DataError(
+            f"{path.parent} was made with another {' and '.join(differing)}: name another --out, or remove it."
+        )
+
+
 def _extended(
     base: Loaded, corpus: Sequence[str | Path], preparation: PrepareSettings, out: Path, count: int
 ) -> tuple[Path, Tokenizer, int]:
@@ -141,37 +196,23 @@ def _extended(
         texts = (document.text for document in training_documents(corpus, preparation))
         extension = extend(base.tokenizer, texts, count)
         model = grown(base.model, old_size, extension.pieces)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        card = {
-            "made from": base.config.get("_name_or_path") or base.family.name,
-            "new pieces": len(extension.pieces),
-        }
-        hub.save(model, extension.tokenizer, out, family=base.family.name, card=card)
+        card = {"made from": f"a {base.family.name}", "new pieces": len(extension.pieces)}
+        has_head = not base.has_new_head
+        hub.save(model, extension.tokenizer, out, family=base.family.name, card=card, with_head=has_head)
     tokenizer = Tokenizer.load(out)
     return out, tokenizer, tokenizer.vocab_size - old_size
 
 
-def _prepared(corpus: Sequence[str | Path], tokenizer: Tokenizer, out: Path, preparation: PrepareSettings) -> Path:
-    if not (out.is_dir() and is_store(out)):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        prepare(corpus, tokenizer, out, preparation)
-        return out
-    manifest = read_manifest(out)
-    sources = [{"path": str(path), "bytes": path.stat().st_size} for path in find_files(corpus)]
-    is_same = manifest["sources"] == sources and manifest["settings"] == preparation.model_dump()
-    if not is_same or manifest["tokenizer"]["fingerprint"] != tokenizer.fingerprint:
-        raise DataError(
-            f"{out} was prepared from other files, with other settings or another tokenizer: name another --out, "
-            "or remove it."
-        )
-    return out
-
-
-def _defaults(base: Loaded, start: Path, tokens: Path, overrides: Sequence[str]) -> list[str]:
-    """Return what follows from the model and the corpus: family, shape, length of rows, three epochs."""
-    chosen = [f"model.family={base.family.name}", f"model.start={start}"]
-    rows = min(128, base.model.config.max_positions)
-    chosen += [f"data.row_length={rows}", f"data.tokens_per_step={32 * rows}"]
-    if not any(one.startswith("budget.") for one in overrides):
+def _settings(
+    recipe_name: str | Path, base: Loaded, start: Path, tokens: Path, overrides: Sequence[str]
+) -> PretrainSettings:
+    """Return the recipe with what follows from the model and the corpus: family, length of rows, three epochs."""
+    chosen = [f"model.family={base.family.name}", f"model.start={start}", *overrides]
+    settings = recipe(recipe_name, *chosen)
+    longest = base.model.config.max_positions
+    if settings.data.row_length > longest and not any(one.startswith("data.row_length=") for one in overrides):
+        rows = settings.data.tokens_per_step // settings.data.row_length
+        chosen += [f"data.row_length={longest}", f"data.tokens_per_step={rows * longest}"]
+    if not settings.budget.model_dump(exclude_none=True):
         chosen.append(f"budget.tokens={EPOCHS * read_manifest(tokens)['num_tokens']}")
-    return chosen
+    return recipe(recipe_name, *chosen)

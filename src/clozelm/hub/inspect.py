@@ -49,6 +49,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
         "bytes": sum(tensor.nbytes for tensor in tensors.values()),
         "has_mlm_head": family.has_head(tensors, shape),
     }
+    if not facts["has_mlm_head"]:
+        facts["parameters"]["head"] = 0
     facts["parameters"]["all"] = sum(facts["parameters"].values())
     return facts | _tokenizer(directory) | _opened(directory)
 
@@ -76,8 +78,13 @@ def _tokenizer(directory: Path) -> dict[str, Any]:
 
 
 def _opened(directory: Path) -> dict[str, Any]:
+    """Say whether the model opens and what is not used; of one without a head, what its encoder does not use."""
     try:
-        loaded = load(directory)
+        return {"opens": True, "problem": None, "dropped": load(directory).dropped}
     except ClozeError as error:
-        return {"opens": False, "problem": str(error), "dropped": []}
-    return {"opens": True, "problem": None, "dropped": loaded.dropped}
+        problem = str(error)
+    try:
+        dropped = load(directory, new_head=True).dropped
+    except ClozeError:
+        dropped = []
+    return {"opens": False, "problem": problem, "dropped": dropped}

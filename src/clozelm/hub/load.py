@@ -26,8 +26,9 @@ _HEAD_SEED = 0
 class Loaded:
     """A model as it was on disk.
 
-    ``dropped`` names the tensors of the file that nothing here reads; ``has_new_head`` says that the file had no
-    head for masked language modelling and a random one was made.
+    ``precisions`` are those of the file's tensors, ``dropped`` names those that nothing here reads;
+    ``has_new_head`` says that the file had no head for masked language modelling and a random one was made.
+    ``heads`` are the family's other heads, complete in the file, by their name in a training run.
     """
 
     model: MaskedLM
@@ -36,6 +37,8 @@ class Loaded:
     config: dict[str, Any]
     dropped: list[str] = field(default_factory=list)
     has_new_head: bool = False
+    precisions: tuple[torch.dtype, ...] = (torch.float32,)
+    heads: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
 
 
 def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, new_head: bool = False) -> Loaded:
@@ -60,7 +63,17 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, new_head:
     else:
         initialise(model.head, encoder_config.init_std, torch.Generator().manual_seed(_HEAD_SEED))
     dropped = read_weights(model, tensors, directory, family=family, encoder_only=has_new_head)
-    return Loaded(model.to(dtype).eval(), tokenizer, family, config, dropped, has_new_head)
+    precisions = tuple({tensor.dtype: None for tensor in tensors.values()})
+    return Loaded(
+        model.to(dtype).eval(),
+        tokenizer,
+        family,
+        config,
+        dropped,
+        has_new_head,
+        precisions,
+        family.read_extras(tensors),
+    )
 
 
 def model_directory(path: str | Path) -> Path:
@@ -78,6 +91,9 @@ def build(config: dict[str, Any], family: Family, directory: Path) -> tuple[Enco
             return encoder_config, MaskedLM(encoder_config)
     except ModelError as error:
         raise ModelError(f"{directory}: {error}") from None
+    except (TypeError, ValueError, ArithmeticError, AttributeError, KeyError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{directory / 'config.json'} describes no model: {reason}.") from error
 
 
 def _refuse_discriminator(config: dict[str, Any], directory: Path) -> None:
@@ -107,13 +123,14 @@ def family_of(config: dict[str, Any], directory: Path) -> Family:
     """Return the family that ``config`` names, as ``model_type`` or, in older files, by its architecture."""
     name = config.get("model_type")
     if not isinstance(name, str):
-        written = str((config.get("architectures") or [""])[0])
+        named_there = config.get("architectures")
+        written = str(named_there[0]) if isinstance(named_there, list) and named_there else "none"
         by_prefix = {one.architecture.removesuffix("ForMaskedLM"): one.name for one in FAMILIES.values()}
         name = next((by_prefix[p] for p in by_prefix if written.startswith((f"{p}For", f"{p}Model"))), None)
     if name is None:
         raise ModelError(
-            f"{directory}: config.json names neither a model_type nor a known architecture; add model_type, one of "
-            f"{', '.join(FAMILIES)}."
+            f"{directory}: config.json names neither a model_type nor a known architecture (but {written}); add "
+            f"model_type, one of {', '.join(FAMILIES)}."
         )
     try:
         return named(name)

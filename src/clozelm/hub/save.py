@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from clozelm.errors import DataError, ModelError
 from clozelm.families import Family, named
@@ -42,13 +42,16 @@ def save(
     family: str,
     card: Mapping[str, Any] | None = None,
     heads: Mapping[str, nn.Module] | None = None,
+    replace: bool = True,
+    with_head: bool = True,
 ) -> None:
     """Write ``directory`` so that ``transformers.AutoModelForMaskedLM`` and ``hub.load`` open it.
 
     ``family`` is a name in ``FAMILIES``; ``card`` holds facts for the model card. ``heads`` are kept beside the
     model where the family's stock code knows them (``Family.extras``), and else left out, which the card says. A
-    discriminator opens as ``AutoModelForPreTraining``. An earlier model there is replaced; a directory that holds
-    anything else is refused.
+    discriminator opens as ``AutoModelForPreTraining``. Without ``with_head`` an encoder is
+    written that has no head for masked language modelling. An earlier model there is replaced if ``replace``
+    allows it; a directory that holds anything else is refused.
     """
     chosen = named(family)
     if tokenizer.vocab_size > model.config.vocab_size:
@@ -57,10 +60,18 @@ def save(
             f"{model.config.vocab_size}: they do not belong together."
         )
     try:
-        place = AtomicDirectory(directory, replace=True, is_ours=is_saved_model)
+        place = AtomicDirectory(directory, replace=replace, is_ours=is_saved_model)
         try:
             with disk_errors(place.path):
-                write_files(model, tokenizer, place.building, family=chosen, card=card, heads=heads or {})
+                write_files(
+                    model,
+                    tokenizer,
+                    place.building,
+                    family=chosen,
+                    card=card,
+                    heads=heads or {},
+                    with_head=with_head,
+                )
             place.commit()
         finally:
             place.discard()
@@ -76,9 +87,10 @@ def write_files(
     family: Family,
     card: Mapping[str, Any] | None = None,
     heads: Mapping[str, nn.Module],
+    with_head: bool,
 ) -> None:
     """Write the files of a model into a directory that is there, such as one being built."""
-    state: dict[str, Tensor] = dict(model.state_dict())
+    state = {name: one for name, one in model.state_dict().items() if with_head or not name.startswith("head.")}
     facts = dict(card or {})
     architecture = family.architecture
     if isinstance(model, Discriminator):

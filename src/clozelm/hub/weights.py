@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -52,6 +53,17 @@ def read_weights(
     return dropped
 
 
+def fingerprint(directory: Path) -> str:
+    """Return a hash of a model on disk: its configuration and its weights."""
+    files = [directory / "config.json", *sorted([*directory.glob("*.safetensors"), *directory.glob("*.bin")])]
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
 def read_tensors(directory: Path) -> dict[str, Tensor]:
     """Return every tensor in a model directory, by its name in the file."""
     for name in _WHOLE:
@@ -64,12 +76,12 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
 
 def _read_shards(index: Path) -> dict[str, Tensor]:
     try:
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()), key=str)
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(f"{index} is damaged: it has no readable weight_map.") from error
     tensors: dict[str, Tensor] = {}
     for name in files:
-        if Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name:
             raise ModelError(f"{index} names {name!r}, which is not a file beside it.")
         if not (index.parent / name).is_file():
             raise ModelError(f"{index} names {name}, which is missing: download the model again.")
@@ -90,14 +102,19 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             f"{file} is damaged, or holds Python objects that would run code when read: refused; "
             "ask for the model as safetensors."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         raise ModelError(f"{file} is damaged or cut short: {_first_line(error)}.") from error
-    if not isinstance(tensors, Mapping) or not all(isinstance(one, Tensor) for one in tensors.values()):
-        raise ModelError(f"{file} is not a dictionary of tensors.")
+    if not isinstance(tensors, Mapping) or not all(
+        isinstance(name, str) and isinstance(one, Tensor) for name, one in tensors.items()
+    ):
+        raise ModelError(f"{file} is not a dictionary of named tensors.")
     return dict(tensors)
 
 
 def _check_shapes(model: MaskedLM, state: Mapping[str, Tensor], directory: Path) -> None:
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            raise ModelError(f"{directory}: tensor {name!r} holds {tensor.dtype}, not floating-point numbers.")
     for name, expected in model.state_dict().items():
         if name in state and state[name].shape != expected.shape:
             raise ModelError(

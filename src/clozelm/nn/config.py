@@ -52,6 +52,9 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Refuse shapes that no encoder can have."""
+        for name in ("vocab_size", "hidden_size", "num_layers", "num_heads", "intermediate_size", "max_positions"):
+            if getattr(self, name) < 1:
+                raise ModelError(f"{name}={getattr(self, name)} must be at least 1.")
         if self.hidden_size % self.num_heads:
             raise ModelError(
                 f"hidden_size={self.hidden_size} is not a multiple of num_heads={self.num_heads}: "
@@ -63,6 +66,11 @@ class EncoderConfig:
             )
         if self.rotary and self.head_size % 2:
             raise ModelError(f"Rotary positions need an even head size, not {self.head_size}.")
+        if self.window is not None and self.global_every == 1:
+            raise ModelError(
+                f"window={self.window} has no use with global_every=1, where every layer sees the whole document: "
+                "set global_every to 2 or more (3 in ModernBERT)."
+            )
         if self.num_groups is not None and not 1 <= self.num_groups <= self.num_layers:
             raise ModelError(f"num_groups={self.num_groups} must lie between 1 and num_layers={self.num_layers}.")
         if self.num_groups is not None and self.window is not None:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 CHUNK_BYTES = 64 << 20
+_SOFT_COPIES = 6  # of a chunk of logits that live at once beside a teacher's
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -87,12 +88,18 @@ class _SoftCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, weight: Tensor, bias: Tensor, teacher: Predictor, temperature: float
+        ctx: Any,
+        vectors: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        teacher: Predictor,
+        temperature: float,
+        needs_grad: bool,
     ) -> tuple[Tensor, Tensor]:
         loss = vectors.new_zeros((), dtype=torch.float32)
         agreed = torch.zeros((), dtype=torch.int64, device=vectors.device)
-        grads = [torch.zeros_like(one, dtype=torch.float32) for one in (vectors, weight, bias)]
-        size = max(1, CHUNK_BYTES // (4 * len(weight)))
+        grads = [torch.zeros_like(one, dtype=torch.float32) for one in (vectors, weight, bias) if needs_grad]
+        size = max(1, CHUNK_BYTES // (4 * len(weight) * _SOFT_COPIES))
         for start in range(0, len(vectors), size):
             part = vectors[start : start + size]
             student = torch.addmm(bias, part, weight.t()).float()
@@ -101,11 +108,16 @@ class _SoftCrossEntropy(torch.autograd.Function):
             log_p, log_q = (taught / temperature).log_softmax(dim=1), (student / temperature).log_softmax(dim=1)
             p = log_p.exp()
             loss += temperature**2 * (p * (log_p - log_q)).sum()
+            if not needs_grad:
+                continue
             slope = log_q.exp_().sub_(p).mul_(temperature)
             grads[2] += slope.sum(dim=0)
             slope = slope.to(weight.dtype)
             grads[0][start : start + size] = torch.mm(slope, weight)
-            grads[1] += torch.mm(slope.t(), part)
+            if weight.dtype == torch.float32:
+                grads[1].addmm_(slope.t(), part)
+            else:  # as above: chunks are added up in fp32
+                grads[1] += torch.mm(slope.t(), part)
         ctx.dtype = weight.dtype
         ctx.save_for_backward(*grads)
         ctx.mark_non_differentiable(agreed)
@@ -114,7 +126,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scaled = [(grad * grads[0].float()).to(ctx.dtype) for grad in ctx.saved_tensors]
-        return (*scaled, None, None)
+        return (*scaled, None, None, None)
 
 
 def soft_cross_entropy(
@@ -127,6 +139,6 @@ def soft_cross_entropy(
     without keeping the logits.
     """
     both: tuple[Tensor, Tensor] = _SoftCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        *student, teacher, temperature
+        *student, teacher, temperature, torch.is_grad_enabled()
     )
     return both

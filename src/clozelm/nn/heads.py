@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clozelm.nn.config import EncoderConfig
-from clozelm.nn.dropout import Dropout
 from clozelm.nn.encoder import ACTIVATIONS, Encoder, initialise
 from clozelm.types import TokenBatch
 
@@ -37,10 +36,13 @@ class MlmHead(nn.Module):
     def start_from(self, counts: NDArray[np.int64]) -> None:
         """Set the output bias to log frequencies (one added to each count, mean 0 over the vocabulary).
 
-        A new model then begins near the unigram loss instead of spending its first steps on frequencies.
+        A new model then begins near the unigram loss instead of spending its first steps on frequencies. Rows of
+        the matrix beyond the vocabulary, which padded models have, count as never seen.
         """
-        logs = torch.from_numpy(np.log(counts + 1.0)).to(self.bias)
-        self.bias.copy_(logs - logs.mean())
+        padded = np.zeros(len(self.bias), dtype=np.int64)
+        padded[: len(counts)] = counts
+        logs = torch.from_numpy(np.log(padded + 1.0)).to(self.bias)
+        self.bias.copy_(logs - logs[: len(counts)].mean())
 
 
 class MaskedLM(nn.Module):
@@ -79,12 +81,11 @@ class PairHead(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.dropout = Dropout(config.dropout)
         self.classes = nn.Linear(config.hidden_size, 2)
 
     def forward(self, first: Float[Tensor, "count hidden"]) -> Float[Tensor, "count 2"]:
         """Return logits of the classes, given the vectors of [CLS]."""
-        logits: Tensor = self.classes(self.dropout(self.dense(first).tanh()))
+        logits: Tensor = self.classes(self.dense(first).tanh())
         return logits
 
 

@@ -32,8 +32,9 @@ class Distillation(Objective):
     """Terms ``mlm``, ``soft`` (divergence from the teacher at a temperature) and ``cosine`` (of last vectors).
 
     ``soft`` is temperature^2 KL(teacher || student) in nats, over ``positions``: every token, as the released
-    DistilBERT was trained, or those predicted, for less work. ``cosine`` is 1 - cos over the same positions. The
-    teacher sees the same corrupted text, without dropout, and is not trained nor stored.
+    DistilBERT was trained, or those predicted, for less work. ``cosine`` is 1 - cos over the same positions. ``mlm``
+    is reported even where its weight is 0. The teacher sees the same corrupted text, without dropout; it is neither
+    trained nor stored.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Distillation(Objective):
         self.masked_lm = masked_lm
         self._teacher = (teacher.eval().requires_grad_(False),)  # in a tuple: no part of what is trained
         self.temperature, self.positions = temperature, positions
-        self.weights = {term: weight for term, weight in weights.items() if weight}
+        self.weights = {"mlm": weights["mlm"]} | {term: w for term, w in weights.items() if w and term != "mlm"}
         if "cosine" in self.weights and masked_lm.config.hidden_size != teacher.config.hidden_size:
             raise SettingsError(
                 f"The student is {masked_lm.config.hidden_size} wide and the teacher {teacher.config.hidden_size}: "
@@ -77,7 +78,7 @@ class Distillation(Objective):
             taught = teacher.encoder(example.batch, scored=asked)
         scores = {}
         is_predicted = example.predicted[asked]
-        if "mlm" in self.weights and is_predicted.any():
+        if is_predicted.any():
             labels = example.labels.flatten()[asked[is_predicted]]
             scores["mlm"] = predict_pieces(student, hidden[is_predicted], labels)
         if "soft" in self.weights:
@@ -89,7 +90,7 @@ class Distillation(Objective):
             scores["soft"] = Scores(loss, agreed, len(asked))
         if "cosine" in self.weights:
             distance = (1.0 - F.cosine_similarity(hidden.float(), taught.float(), dim=1)).sum()
-            scores["cosine"] = Scores(distance, torch.zeros_like(asked[0]), len(asked))
+            scores["cosine"] = Scores(distance, None, len(asked))
         return scores
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distillation:
@@ -97,6 +98,10 @@ class Distillation(Objective):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.teacher._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+    def lower(self, dtype: torch.dtype) -> None:
+        """Compute the teacher in ``dtype`` as well."""
+        self.teacher.to(dtype)
 
     def _asked(self, example: Example) -> Bool[Tensor, "positions"]:
         return example.batch.is_token.flatten() if self.positions == "all" else example.predicted

@@ -61,11 +61,12 @@ class Example:
 class Scores:
     """Sums over predictions: they add up over micro-batches and ranks, which means do not.
 
-    ``correct`` counts right answers; ``positive`` answers that are class 1, for terms of two classes.
+    ``correct`` counts right answers, None where there is no right or wrong; ``positive`` answers that are class 1,
+    for terms of two classes.
     """
 
     loss_sum: Float[Tensor, ""]
-    correct: Int[Tensor, ""]
+    correct: Int[Tensor, ""] | None
     count: int
     positive: int | None = None
 
@@ -102,6 +103,9 @@ class Objective(nn.Module):
     def flops(self, piece_lengths: NDArray[np.int64], counts: Mapping[str, int]) -> float:
         """Return the floating-point operations that a step on these document pieces must do."""
         raise NotImplementedError
+
+    def lower(self, dtype: torch.dtype) -> None:
+        """Take over ``dtype`` for what is computed with but not trained, such as a teacher."""
 
     def stored(self) -> list[Stored]:
         """Return the models to keep at the end of a run, the main one first."""

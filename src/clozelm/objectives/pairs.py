@@ -73,7 +73,7 @@ class _PairPrediction(Objective):
 
     def stored(self) -> list[Stored]:
         """Keep the pair's head beside the model."""
-        return [Stored("model", self.masked_lm, {"pair": self.pair})]
+        return [Stored("model", self.masked_lm, {self.term: self.pair})]
 
 
 class NextSentence(_PairPrediction):

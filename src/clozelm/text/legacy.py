@@ -26,6 +26,11 @@ def read_legacy(path: Path, config: dict[str, Any]) -> tokenizers.Tokenizer:
     ``config`` is the content of ``tokenizer_config.json``; as in the stock classes a WordPiece vocabulary is
     lower-cased unless ``do_lower_case`` says otherwise.
     """
+    if (path / "added_tokens.json").is_file():
+        raise DataError(
+            f"{path} has tokens in added_tokens.json besides its vocabulary, and no tokenizer.json: open and save "
+            "it once with transformers.AutoTokenizer, which writes one."
+        )
     try:
         if (path / "vocab.txt").is_file():
             return _wordpiece(path / "vocab.txt", config)
@@ -35,8 +40,10 @@ def read_legacy(path: Path, config: dict[str, Any]) -> tokenizers.Tokenizer:
 
 
 def _wordpiece(file: Path, config: dict[str, Any]) -> tokenizers.Tokenizer:
-    pieces = file.read_text(encoding="utf-8").splitlines()
-    vocab = {piece.rstrip("\n"): number for number, piece in enumerate(pieces)}
+    pieces = file.read_text(encoding="utf-8").replace("\r\n", "\n").removesuffix("\n").split("\n")
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    if "[UNK]" not in vocab:
+        raise ValueError("vocab.txt has no [UNK], so it is no vocabulary of BERT")
     backend = tokenizers.Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True,

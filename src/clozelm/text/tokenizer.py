@@ -61,7 +61,8 @@ class Tokenizer:
         self.kind: str = self._definition["model"]["type"].lower()
         self.vocab_size = max(backend.get_vocab(with_added_tokens=True).values()) + 1
         limit = self.config.get("model_max_length")
-        self.model_max_length: int | None = int(limit) if limit and limit < _UNLIMITED else None
+        is_number = isinstance(limit, int | float) and 0 < limit < _UNLIMITED
+        self.model_max_length: int | None = int(limit or 0) if is_number else None
         self.vocabulary = self._find_vocabulary()
 
     @classmethod
@@ -70,6 +71,11 @@ class Tokenizer:
         path = Path(path)
         is_legacy_one = not (path / "tokenizer.json").is_file() and is_legacy(path)
         if not (path / "tokenizer.json").is_file() and not is_legacy_one:
+            if any(path.glob("*.model")):
+                raise DataError(
+                    f"{path} holds a SentencePiece model and no tokenizer.json: open and save it once with "
+                    "transformers.AutoTokenizer, which writes one."
+                )
             raise DataError(
                 f"{path} holds no tokenizer.json: name a tokenizer directory, or make one with "
                 "`cloze tokenizer train`."
@@ -87,7 +93,7 @@ class Tokenizer:
         except DataError:
             raise
         except Exception as error:  # the library raises plain Exception
-            raise DataError(f"{path / 'tokenizer.json'} cannot be read as a tokenizer: {error}.") from error
+            raise DataError(f"{path} cannot be read as a tokenizer: {error}.") from error
         try:
             return cls(backend, config)
         except ModelError as error:

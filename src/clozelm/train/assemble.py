@@ -48,28 +48,47 @@ def build_objective(
     if name == "rtd":
         if settings.model.start is not None:
             raise SettingsError("model.start has no use with objective.name=rtd: its two models begin together.")
+        family = FAMILIES[settings.model.family]
+        if "replaced" not in family.extras:
+            able = ", ".join(one.name for one in FAMILIES.values() if "replaced" in one.extras)
+            raise SettingsError(
+                f"objective.name=rtd needs a family that can hold a discriminator: {able}, not {family.name}."
+            )
         detector = ReplacedTokens(config, generator=section.rtd.generator, weight=section.rtd.weight)
+        family.write_config(detector.masked_lm.config, tokenizer.vocabulary)
         initialise(detector, config.init_std, generator)
         _start_bias(detector.masked_lm, settings, store)
         return detector
     masked_lm = MaskedLM(config)
     masked_lm.initialise(generator)
+    heads: dict[str, dict[str, torch.Tensor]] = {}
     if settings.model.start is None:
         _start_bias(masked_lm, settings, store)
     else:
-        _start_from(masked_lm, _opened(settings.model.start, "model.start", settings.model, tokenizer), store)
+        loaded = _opened(settings.model.start, "model.start", settings.model, tokenizer)
+        masked_lm.load_state_dict(loaded.model.state_dict())
+        heads = loaded.heads
+        if loaded.has_new_head:
+            _start_bias(masked_lm, settings, store)
     if name == "distill":
         return _distillation(masked_lm, settings, tokenizer)
     if name == "mlm":
         return MaskedPrediction(masked_lm)
     paired = (NextSentence if name == "nsp" else SentenceOrder)(masked_lm, pair_weight=section.pair_weight)
     initialise(paired.pair, config.init_std, generator)
+    if name in heads:
+        paired.pair.load_state_dict(heads[name])
     return paired
 
 
 def _config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
     model = settings.model
     given = model.model_dump(exclude=_NOT_SHAPE, exclude_none=True)
+    is_given = model.start is not None or settings.objective.name == "distill"
+    if is_given and model.size != ModelSettings().size:
+        raise SettingsError(
+            f"model.size={model.size} has no use with model.start or a teacher, whose shape is taken: leave it out."
+        )
     if model.start is not None:
         return _restarted(_opened(model.start, "model.start", model, tokenizer).model.config, model, given)
     if settings.objective.name == "distill":
@@ -82,7 +101,7 @@ def _config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
 
 def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, object]) -> EncoderConfig:
     """Return the shape of the model to go on with; what its weights do not fix may be changed."""
-    free = {"dropout", "attention_dropout", "init_std"} | (
+    free = {"dropout", "attention_dropout"} | (
         {"max_positions", "window", "rope_theta"} if config.rotary else set()
     )
     for key, value in given.items():
@@ -111,12 +130,6 @@ def _same_tokenizer(loaded: Loaded, setting: str, directory: str, tokenizer: Tok
             f"{setting}={directory} has tokenizer {loaded.tokenizer.fingerprint}, but the token store was prepared "
             f"with {tokenizer.fingerprint}: prepare the corpus with --tokenizer {directory}."
         )
-
-
-def _start_from(masked_lm: MaskedLM, loaded: Loaded, store: TokenStore) -> None:
-    masked_lm.load_state_dict(loaded.model.state_dict())
-    if loaded.has_new_head:
-        masked_lm.head.start_from(store.unigram_counts())
 
 
 def _start_bias(masked_lm: MaskedLM, settings: PretrainSettings, store: TokenStore) -> None:

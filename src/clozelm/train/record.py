@@ -10,6 +10,8 @@ from typing import Any
 from clozelm.data.prepare import HELD_OUT
 from clozelm.data.store import TOKENIZER, TokenStore, read_manifest
 from clozelm.errors import DataError, SettingsError
+from clozelm.hub.load import model_directory
+from clozelm.hub.weights import fingerprint
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.settings import PretrainSettings
@@ -22,6 +24,15 @@ def data_fingerprint(store: TokenStore) -> str:
     """Return a hash of what is in a store, from its manifest's counts and checksums."""
     parts = {key: store.manifest[key] for key in ("tokenizer", "num_documents", "num_tokens", "shards")}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def teacher_fingerprint(settings: PretrainSettings) -> str | None:
+    """Return a hash of the teacher of a distillation; None where there is none, or no directory of that name."""
+    teacher = settings.objective.distill.teacher
+    if settings.objective.name != "distill" or teacher is None:
+        return None
+    directory = model_directory(teacher)
+    return fingerprint(directory) if (directory / "config.json").is_file() else None
 
 
 def read_record(out: Path) -> dict[str, Any] | None:
@@ -85,6 +96,11 @@ def _check_same(record: dict[str, Any], settings: PretrainSettings, store: Token
         raise SettingsError(
             f"{out} holds a run of other settings ({'; '.join(differing)}): use them again to resume it, or "
             "name another --out."
+        )
+    if record.get("teacher") != teacher_fingerprint(settings):
+        raise DataError(
+            f"{out} learned from another teacher than {settings.objective.distill.teacher} holds now: put the old "
+            "one back, or name another --out."
         )
     if record["data"] != data_fingerprint(store):
         raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")

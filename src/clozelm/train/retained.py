@@ -10,8 +10,8 @@ import torch
 
 from clozelm.data.pack import evaluation_rows
 from clozelm.errors import DataError
+from clozelm.hub.load import load, model_directory
 from clozelm.nn.heads import MaskedLM
-from clozelm.objectives.distill import Distillation
 from clozelm.train.evaluate import evaluate_store
 from clozelm.train.plan import token_batch
 from clozelm.train.run import Run
@@ -49,9 +49,14 @@ class Retained:
 
 
 def retained(run: Run) -> Retained:
-    """Measure the student of a distillation and its teacher; a run without held-out text is a ``DataError``."""
-    assert isinstance(run.objective, Distillation), "only a distillation has a teacher"
-    return Retained(_measured(run, run.objective.masked_lm), _measured(run, run.objective.teacher))
+    """Measure the student that a distillation saved and its teacher, both in fp32 as they are on disk.
+
+    A run without held-out text is a ``DataError``.
+    """
+    teacher = run.settings.objective.distill.teacher
+    assert teacher is not None, "only a distillation has a teacher"
+    student, original = (load(model_directory(each)).model.to(run.device) for each in (run.out, teacher))
+    return Retained(_measured(run, student), _measured(run, original))
 
 
 def _measured(run: Run, model: MaskedLM) -> Measured:

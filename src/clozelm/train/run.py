@@ -37,6 +37,7 @@ from clozelm.train.record import (
     data_fingerprint,
     open_data,
     open_heldout,
+    teacher_fingerprint,
     write_record,
 )
 from clozelm.train.schedule import factor
@@ -73,6 +74,10 @@ class Run:
         self._resumed: str | None = None
         self.renew_optimisers()
         self.batches = Batches(settings, store, tokenizer.vocabulary, self.objective)
+        if heldout is not None and self.objective.pairs is not None:
+            Batches(
+                settings, heldout, tokenizer.vocabulary, self.objective
+            )  # says now what it could not be used for
         self.step, self.num_steps, self.tokens_seen, self.cursor = 0, 0, 0, Cursor()
         self.elapsed_seconds = 0.0
         self._saved_at = time.perf_counter()
@@ -141,6 +146,8 @@ class Run:
         if is_low:
             self.objective.float()
         self.masters = Masters(self.objective, DTYPES[self.precision]) if is_low else None
+        if is_low:
+            self.objective.lower(DTYPES[self.precision])
         self.optimisers = build(
             self.objective,
             name=section.name,
@@ -211,7 +218,7 @@ class Run:
 
     def evaluate_terms(self) -> dict[str, float]:
         """Measure the objective's terms beside masked pieces on held-out text; empty where there are none."""
-        if self.heldout is None or len(self.objective.weights) < 2:
+        if self.heldout is None or set(self.objective.weights) == {"mlm"}:
             return {}
         return heldout_terms(
             self.settings, self.objective, self.heldout, self.tokenizer.vocabulary, device=self.device
@@ -296,6 +303,7 @@ class Run:
             "parameters": sum(parameter.numel() for parameter in self.objective.parameters()),
             "tokenizer": self.tokenizer.fingerprint,
             "data": data_fingerprint(self.store),
+            "teacher": teacher_fingerprint(self.settings),
             "unigram_nats": self.unigram_nats,
             "settings": self.settings.model_dump(mode="json"),
         }

@@ -42,10 +42,18 @@ class ModelSettings(Section):
     use_bias: bool | None = setting(None, "Biases in linear layers and norms; none = the size's own.")
     init_std: float | None = setting(None, "Spread of initial weights; none = the size's own.", gt=0.0)
     dropout: float | None = setting(
-        None, "Dropout of hidden vectors; none = 0, or that of model.start.", "0.1 in BERT", ge=0.0, lt=1.0
+        None,
+        "Dropout of hidden vectors; none = 0, or as model.start or the teacher has it.",
+        "0.1 in BERT",
+        ge=0.0,
+        lt=1.0,
     )
     attention_dropout: float | None = setting(
-        None, "Dropout of attention weights; none = 0, or that of model.start.", "0.1 in BERT", ge=0.0, lt=1.0
+        None,
+        "Dropout of attention weights; none = 0, or as model.start or the teacher has it.",
+        "0.1 in BERT",
+        ge=0.0,
+        lt=1.0,
     )
 
 
@@ -133,6 +141,17 @@ class ObjectiveSettings(Section):
     pair_weight: float = setting(1.0, "Weight of nsp or sop beside mlm.", "Devlin et al. 2018, A.2", gt=0.0)
     rtd: RtdSettings = RtdSettings()
     distill: DistillSettings = DistillSettings()
+
+    @model_validator(mode="after")
+    def _used(self) -> ObjectiveSettings:
+        users = {"pair_weight": ("nsp", "sop"), "rtd": ("rtd",), "distill": ("distill",)}
+        for field, names in users.items():
+            default = type(self).model_fields[field].default
+            if self.name not in names and getattr(self, field) != default:
+                raise ValueError(
+                    f"objective.{field} has no use with objective.name={self.name}: it is for {' and '.join(names)}"
+                )
+        return self
 
 
 class OptimSettings(Section):

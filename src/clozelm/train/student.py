@@ -39,21 +39,31 @@ def student_config(
     num_layers = given.get("num_layers", max(1, teacher.num_layers // 2))
     if num_layers > teacher.num_layers:
         raise SettingsError(f"model.num_layers={num_layers}: the teacher has only {teacher.num_layers} layers.")
+    origins = chosen_layers(teacher.num_layers, num_layers)
+    if any(teacher.is_global(origin) != teacher.is_global(index) for index, origin in enumerate(origins)):
+        raise SettingsError(
+            f"{num_layers} evenly spaced layers of this teacher are {origins}, whose local and global attention "
+            f"would change places: choose model.num_layers otherwise ({teacher.num_layers} fits always)."
+        )
     changes = {key: value for key, value in given.items() if key in free} | {"num_layers": num_layers}
     if family == "distilbert":
         changes["type_vocab_size"] = 0
     return replace(teacher, **changes)
 
 
+def chosen_layers(deep: int, shallow: int) -> list[int]:
+    """Return which of ``deep`` layers a student of ``shallow`` begins with: evenly spaced, the first among them."""
+    return [int(one) for one in np.linspace(0, deep - 1, shallow).round()]
+
+
 @torch.no_grad()
 def take_layers(student: MaskedLM, teacher: MaskedLM) -> list[int]:
     """Fill the student with the teacher's embeddings, head and evenly spaced layers; return which.
 
-    The first and the last layer are always among them: of 12, six are 0, 2, 4, 7, 9, 11, as in the released
-    DistilBERT. Segments that the student lacks are folded into its positions: every token is of segment 0.
+    Of 12 layers, six are 0, 2, 4, 7, 9, 11, as in the released DistilBERT. Segments that the student lacks are
+    folded into its positions: every token is of segment 0.
     """
-    count = student.config.num_layers
-    chosen = np.linspace(0, teacher.config.num_layers - 1, count).round().astype(int).tolist()
+    chosen = chosen_layers(teacher.config.num_layers, student.config.num_layers)
     state = {k: v for k, v in teacher.state_dict().items() if not k.startswith("encoder.layers.")}
     segments = "encoder.embeddings.segments.weight"
     if segments in state and student.encoder.embeddings.segments is None:
@@ -64,4 +74,4 @@ def take_layers(student: MaskedLM, teacher: MaskedLM) -> list[int]:
         layer = teacher.encoder.layers[origin].state_dict()
         state |= {f"encoder.layers.{index}.{key}": tensor for key, tensor in layer.items()}
     student.load_state_dict(state)
-    return list(chosen)
+    return chosen

@@ -22,7 +22,7 @@ class Tally:
         self._losses = {term: torch.zeros((), device=device) for term in counts}
         self._correct = {term: torch.zeros((), dtype=torch.int64, device=device) for term in counts}
         self._positive = dict.fromkeys(counts, 0)
-        self._has_classes = dict.fromkeys(counts, False)
+        self._has_classes, self._has_answers = dict.fromkeys(counts, False), dict.fromkeys(counts, True)
 
     def add(self, scores: Mapping[str, Scores]) -> Tensor | None:
         """Take in a micro-batch; return its share of the loss of the step, None where nothing was scored."""
@@ -31,7 +31,10 @@ class Tally:
             if not one.count:
                 continue
             self._losses[term] += one.loss_sum.detach()
-            self._correct[term] += one.correct
+            if one.correct is None:
+                self._has_answers[term] = False
+            else:
+                self._correct[term] += one.correct
             if one.positive is not None:
                 self._has_classes[term] = True
                 self._positive[term] += one.positive
@@ -56,7 +59,9 @@ class Tally:
         """Return loss and accuracy of terms, and the share of class 1 where there are classes, by name."""
         values: dict[str, float] = {}
         for term in terms:
-            values |= {f"{term}_loss": self.mean(term), f"{term}_accuracy": self.accuracy(term)}
+            values[f"{term}_loss"] = self.mean(term)
+            if self._has_answers[term]:
+                values[f"{term}_accuracy"] = self.accuracy(term)
             if self._has_classes[term]:
                 values[f"{term}_positive"] = self._positive[term] / max(self._counts[term], 1)
         return values

@@ -6,9 +6,8 @@ import torch
 
 from clozelm.data.loader import Cursor
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError
 from clozelm.objectives import Objective
-from clozelm.train.plan import Batches
+from clozelm.train.plan import Batches, StepData
 from clozelm.train.scoring import evaluating
 from clozelm.train.settings import PretrainSettings
 from clozelm.train.tally import Tally
@@ -26,22 +25,25 @@ def heldout_terms(
     *,
     device: torch.device,
 ) -> dict[str, float]:
-    """Return losses and accuracies of all terms but masked pieces, on ``evaluation.tokens`` tokens of ``store``.
+    """Return losses and accuracies of all terms but masked pieces, on at most ``evaluation.tokens`` of ``store``.
 
-    The rows are those of a first epoch with a seed of their own, so that pairs and masks are the same every time.
-    A store too small for one batch gives nothing.
+    The rows are those of a first epoch with a seed of their own, so that pairs and masks are the same every time;
+    each is looked at once. Raises ``DataError`` for a store too small for a row, or for the pairs that are asked.
     """
-    of_evaluation = settings.run.model_copy(update={"seed": _SEED})
-    try:
-        batches = Batches(settings.model_copy(update={"run": of_evaluation}), store, vocabulary, objective)
-        first = batches.step(Cursor(), settings.evaluation.rate)
-    except DataError:
-        return {}
-    num_steps = max(1, min(settings.evaluation.tokens, store.num_tokens) // max(first.tokens, 1))
-    steps = [first]
-    while len(steps) < num_steps:
-        steps.append(batches.step(steps[-1].next_cursor, settings.evaluation.rate))
-    counts = {term: sum(step.counts[term] for step in steps) for term in first.counts}
+    data = settings.data
+    rows = min(settings.evaluation.tokens, store.num_tokens) // data.row_length
+    rows_at_once = max(1, min(rows, data.tokens_per_step // data.row_length))
+    changed = settings.model_copy(
+        update={
+            "run": settings.run.model_copy(update={"seed": _SEED}),
+            "data": data.model_copy(update={"tokens_per_step": rows_at_once * data.row_length}),
+        }
+    )
+    batches, cursor, steps = Batches(changed, store, vocabulary, objective), Cursor(), list[StepData]()
+    while cursor.epoch == 0 and len(steps) * rows_at_once < max(rows, 1):
+        steps.append(batches.step(cursor, settings.evaluation.rate))
+        cursor = steps[-1].next_cursor
+    counts = {term: sum(step.counts[term] for step in steps) for term in steps[0].counts}
     tally = Tally(objective.weights, counts, device)
     with evaluating(objective):
         for step in steps:
