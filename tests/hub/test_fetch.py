@@ -358,7 +358,7 @@ def test_the_command(server: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert printed.err == ""
     first, second = printed.out.splitlines()
     assert first == f"{tmp_path / 'model'}: {NAME} at commit {COMMIT}, 4 files, 0.0 MB"
-    assert second.startswith(f"Try:   cloze fill {tmp_path / 'model'} ")
+    assert second == f"Try:   cloze inspect {tmp_path / 'model'}"
 
 
 def test_mistakes_of_the_command(server: Hub, tmp_path: Path, mistake: Mistake) -> None:  # noqa: F811

@@ -32,8 +32,8 @@ class Distillation(Objective):
     """Terms ``mlm``, ``soft`` (divergence from the teacher at a temperature) and ``cosine`` (of last vectors).
 
     ``soft`` is temperature^2 KL(teacher || student) in nats, over ``positions``: every token, as the released
-    DistilBERT was trained, or those predicted, for less work. ``cosine`` is 1 - cos over the same positions. ``mlm``
-    is reported even where its weight is 0. The teacher sees the same corrupted text, without dropout; it is neither
+    DistilBERT was trained, or those predicted, for less work. ``cosine`` is 1 - cos over the same positions.
+    ``mlm`` is reported even where its weight is 0. The teacher sees the same corrupted text, without dropout; it is neither
     trained nor stored.
     """
 
