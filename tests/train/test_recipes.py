@@ -136,7 +136,7 @@ def test_a_family_without_such_a_head_leaves_it_out(stores: dict[str, Path], tmp
     chosen = shrunk("roberta-tiny", "objective.name=sop")
     tiny_runs.trained(chosen, stores["bpe"], tmp_path / "run")
     card = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
-    assert "| left out | the pair head, which roberta has no place for |" in card
+    assert "| left out | the sop head, which roberta has no place for |" in card
     _, report = transformers.AutoModelForMaskedLM.from_pretrained(
         tmp_path / "run" / "model", output_loading_info=True
     )

@@ -33,8 +33,8 @@ class Distillation(Objective):
 
     ``soft`` is temperature^2 KL(teacher || student) in nats, over ``positions``: every token, as the released
     DistilBERT was trained, or those predicted, for less work. ``cosine`` is 1 - cos over the same positions.
-    ``mlm`` is reported even where its weight is 0. The teacher sees the same corrupted text, without dropout; it is neither
-    trained nor stored.
+    ``mlm`` is reported even where its weight is 0. The teacher sees the same corrupted text, without dropout; it is
+    neither trained nor stored.
     """
 
     def __init__(
