@@ -157,7 +157,7 @@ MUTANTS = (
     Mutant(
         "positions_not_restarted",
         "data/rows.py",
-        "positions=filled(0, np.int32, cell, local)",
+        "positions=filled(0, np.int32, cell, position)",
         "positions=filled(0, np.int32, cell, cell % row_length)",
         (f"{PACKING}::test_evaluation_has_every_token_once",),
     ),
@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "words_cut_between_pieces",
         "data/pack.py",
-        "starts = np.flatnonzero(flags & WORD_START)",
+        "starts = np.flatnonzero(flags & mark)",
         "starts = np.zeros(0, dtype=np.int64)",
         (f"{PACKING}::test_cuts_are_at_word_starts_where_there_is_one",),
     ),

@@ -66,7 +66,7 @@ class EncoderConfig:
             )
         if self.rotary and self.head_size % 2:
             raise ModelError(f"Rotary positions need an even head size, not {self.head_size}.")
-        if self.window is not None and self.global_every == 1:
+        if self.rotary and self.window is not None and self.global_every == 1:
             raise ModelError(
                 f"window={self.window} has no use with global_every=1, where every layer sees the whole document: "
                 "set global_every to 2 or more (3 in ModernBERT)."
