@@ -176,12 +176,13 @@ def peer_model(options: argparse.Namespace, tokenizer: Any) -> Any:
     from clozelm.flows.training import recipe_path
     from clozelm.settings import load
     from clozelm.text.tokenizer import Tokenizer
-    from clozelm.train.run import encoder_config
+    from clozelm.train.assemble import Given, encoder_config
     from clozelm.train.settings import PretrainSettings
 
     ours = Tokenizer.load(options.tokens / "tokenizer")
     settings = load(PretrainSettings, recipe_path("english"), [f"model.size={options.size}", *options.set])
-    config = dataclasses.replace(encoder_config(settings, ours), init_std=0.02)  # the stock initialisation
+    config = encoder_config(settings, ours, Given.open(settings, ours))
+    config = dataclasses.replace(config, init_std=0.02)  # the stock initialisation
     written = FAMILIES["modernbert"].write_config(config, ours.vocabulary)
     set_seed(0)
     return AutoModelForMaskedLM.from_config(ModernBertConfig(**written))

@@ -10,7 +10,7 @@ from clozelm import hub
 from clozelm.cli.main import main
 from clozelm.errors import DataError, SettingsError
 from clozelm.nn.grow import grown
-from clozelm.train.assemble import build_objective, encoder_config
+from clozelm.train.assemble import Given, build_objective, encoder_config
 from clozelm.train.run import Run
 from clozelm.train.student import student_config, take_layers
 from tests import tiny_models, tiny_runs
@@ -163,8 +163,9 @@ def test_weights_are_drawn_the_same_for_a_seed(tiny_store: Path) -> None:
     of_electra = ("model.family=electra", "objective.rtd.generator=0.5")
     for name, more in (("mlm", ()), ("nsp", ()), ("rtd", of_electra)):
         chosen = settings(f"objective.name={name}", *more)
-        config = encoder_config(chosen, tokenizer)
-        one, other = (build_objective(chosen, config, store, tokenizer) for _ in range(2))
+        given = Given.open(chosen, tokenizer)
+        config = encoder_config(chosen, tokenizer, given)
+        one, other = (build_objective(chosen, config, store, tokenizer, given) for _ in range(2))
         for (key, mine), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
             assert torch.equal(mine, theirs), key
 

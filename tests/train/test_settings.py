@@ -9,7 +9,7 @@ from clozelm.families import FAMILIES
 from clozelm.masking import SELECTORS
 from clozelm.settings import describe, load
 from clozelm.text.tokenizer import Tokenizer
-from clozelm.train.run import encoder_config
+from clozelm.train.assemble import Given, encoder_config
 from clozelm.train.settings import PretrainSettings
 from tests import tiny_models, tiny_runs
 
@@ -71,7 +71,8 @@ def test_shipped_recipes_are_valid(root: Path) -> None:
     for path in recipes:
         chosen = load(PretrainSettings, path)
         if chosen.objective.name != "distill":  # its shape is the teacher's
-            encoder_config(chosen, tiny_models.wordpiece())
+            tokenizer = tiny_models.wordpiece()
+            encoder_config(chosen, tokenizer, Given.open(chosen, tokenizer))
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_an_encoder_that_cannot_be_is_refused_before_training(
     override: str, message: str, tiny_tokenizer: Tokenizer
 ) -> None:
     with pytest.raises(ClozeError) as caught:
-        encoder_config(tiny_runs.settings(override), tiny_tokenizer)
+        encoder_config(tiny_runs.settings(override), tiny_tokenizer, Given(start=None, teacher=None))
     assert message in str(caught.value)
 
 
@@ -96,4 +97,5 @@ def test_an_encoder_that_cannot_be_is_refused_before_training(
 def test_every_family_has_an_encoder_for_every_size(family: str) -> None:
     for size in FAMILIES[family].sizes:
         chosen = load(PretrainSettings, {"model": {"family": family, "size": size}})
-        assert encoder_config(chosen, tiny_models.wordpiece()).vocab_size == tiny_models.VOCAB_SIZE
+        config = encoder_config(chosen, tiny_models.wordpiece(), Given(start=None, teacher=None))
+        assert config.vocab_size == tiny_models.VOCAB_SIZE

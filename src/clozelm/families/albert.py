@@ -7,7 +7,18 @@ from typing import Any
 
 from clozelm.errors import ModelError
 from clozelm.families.bert import FIELDS, OLD_NORMS, PLAIN, embedding_weights, read_fields, write_fields
-from clozelm.families.family import UNUSED, Extra, Family, Spelling, Weight, both, insist, need, read_activation
+from clozelm.families.family import (
+    UNUSED,
+    Extra,
+    Family,
+    Spelling,
+    Weight,
+    both,
+    insist,
+    layers,
+    need,
+    read_activation,
+)
 from clozelm.nn.config import EncoderConfig
 from clozelm.vocab import Vocabulary
 
@@ -53,19 +64,17 @@ def write_config(config: EncoderConfig, vocabulary: Vocabulary) -> dict[str, Any
 
 def weights(config: EncoderConfig) -> list[Weight]:
     """Return every tensor with its stock names; a group of layers has one set."""
-    names = [
+    stock = [
+        f"albert.encoder.albert_layer_groups.{group}.albert_layers.0" for group in range(config.num_groups or 0)
+    ]
+    return [
         *embedding_weights("albert.", config),
         *both("encoder.embeddings.project", "albert.encoder.embedding_hidden_mapping_in"),
         *both("head.dense", "predictions.dense"),
         *both("head.norm", "predictions.LayerNorm"),
         Weight("head.bias", ("predictions.bias",)),
+        *layers(stock, [f"attention.{part}" for part in ("query", "key", "value")], _LAYER),
     ]
-    for group in range(config.num_groups or 0):
-        ours, theirs = f"encoder.layers.{group}", f"albert.encoder.albert_layer_groups.{group}.albert_layers.0"
-        names += both(f"{ours}.attention.qkv", *(f"{theirs}.attention.{p}" for p in ("query", "key", "value")))
-        for here, there in _LAYER:
-            names += both(f"{ours}.{here}", f"{theirs}.{there}")
-    return names
 
 
 def _size(hidden_size: int, num_layers: int) -> EncoderConfig:

@@ -14,6 +14,7 @@ from clozelm.families.family import (
     Weight,
     both,
     insist,
+    layers,
     need,
     read_activation,
     shape,
@@ -115,14 +116,8 @@ def embedding_weights(base: str, config: EncoderConfig) -> list[Weight]:
 
 def layer_weights(base: str, config: EncoderConfig) -> list[Weight]:
     """Return BERT's layers, which other families share, under the prefix ``base``."""
-    names = []
-    for index in range(config.num_layers):
-        ours, theirs = f"encoder.layers.{index}", f"{base}encoder.layer.{index}"
-        parts = tuple(f"{theirs}.attention.self.{part}" for part in ("query", "key", "value"))
-        names += both(f"{ours}.attention.qkv", *parts)
-        for here, there in _LAYER:
-            names += both(f"{ours}.{here}", f"{theirs}.{there}")
-    return names
+    stock = [f"{base}encoder.layer.{index}" for index in range(config.num_layers)]
+    return layers(stock, [f"attention.self.{part}" for part in ("query", "key", "value")], _LAYER)
 
 
 _LAYER = (

@@ -13,6 +13,7 @@ from clozelm.families.family import (
     Weight,
     both,
     insist,
+    layers,
     need,
     read_activation,
     shape,
@@ -70,20 +71,16 @@ def write_config(config: EncoderConfig, vocabulary: Vocabulary) -> dict[str, Any
 
 def weights(config: EncoderConfig) -> list[Weight]:
     """Return every tensor with its stock names."""
-    names = [
+    stock = [f"distilbert.transformer.layer.{index}" for index in range(config.num_layers)]
+    return [
         Weight("encoder.embeddings.tokens.weight", ("distilbert.embeddings.word_embeddings.weight",)),
         Weight("encoder.embeddings.positions.weight", ("distilbert.embeddings.position_embeddings.weight",)),
         *both("encoder.embeddings.norm", "distilbert.embeddings.LayerNorm"),
         *both("head.dense", "vocab_transform"),
         *both("head.norm", "vocab_layer_norm"),
         Weight("head.bias", ("vocab_projector.bias",)),
+        *layers(stock, [f"attention.{part}_lin" for part in ("q", "k", "v")], _LAYER),
     ]
-    for index in range(config.num_layers):
-        ours, theirs = f"encoder.layers.{index}", f"distilbert.transformer.layer.{index}"
-        names += both(f"{ours}.attention.qkv", *(f"{theirs}.attention.{p}_lin" for p in ("q", "k", "v")))
-        for here, there in _LAYER:
-            names += both(f"{ours}.{here}", f"{theirs}.{there}")
-    return names
 
 
 def _size(hidden_size: int, num_layers: int) -> EncoderConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -229,6 +229,20 @@ def write_activation(activation: Activation) -> str:
 def both(ours: str, *theirs: str) -> list[Weight]:
     """Return the weight and the bias of one layer; several stock layers are stacked."""
     return [Weight(f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs)) for kind in ("weight", "bias")]
+
+
+def layers(stock: Sequence[str], queries: Sequence[str], names: Sequence[tuple[str, str]]) -> list[Weight]:
+    """Return the weights of layers under the stock prefixes ``stock``, each with queries, keys and values apart.
+
+    ``queries`` are the stock names of those three, ``names`` pairs of ours and theirs for everything else.
+    """
+    found = []
+    for index, theirs in enumerate(stock):
+        ours = f"encoder.layers.{index}"
+        found += both(f"{ours}.attention.qkv", *(f"{theirs}.{part}" for part in queries))
+        for here, there in names:
+            found += both(f"{ours}.{here}", f"{theirs}.{there}")
+    return found
 
 
 def insist(config: EncoderConfig, family: str, **required: Any) -> None:

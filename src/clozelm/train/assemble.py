@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -20,15 +20,32 @@ from clozelm.objectives.pairs import NextSentence, SentenceOrder
 from clozelm.objectives.rtd import ReplacedTokens
 from clozelm.rng import seed_for
 from clozelm.text.tokenizer import Tokenizer
-from clozelm.train.settings import ModelSettings, ObjectiveSettings, PretrainSettings
+from clozelm.train.settings import DistillSettings, ModelSettings, ObjectiveSettings, PretrainSettings
 from clozelm.train.student import student_config, take_layers
 
 _NOT_SHAPE = {"family", "size", "start", "unigram_bias"}
 
 
-def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
+@dataclass(frozen=True)
+class Given:
+    """Models on disk that a run begins with: the one to go on with, and the one to learn from."""
+
+    start: Loaded | None
+    teacher: Loaded | None
+
+    @classmethod
+    def open(cls, settings: PretrainSettings, tokenizer: Tokenizer) -> Given:
+        """Read what the settings name; models of another family or tokenizer are refused."""
+        start = settings.model.start
+        return cls(
+            None if start is None else _start(start, settings.model, tokenizer),
+            _teacher(settings.objective, tokenizer) if settings.objective.name == "distill" else None,
+        )
+
+
+def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer, given: Given) -> EncoderConfig:
     """Return the encoder that the settings ask for, around the tokenizer's vocabulary."""
-    config = _config(settings, tokenizer)
+    config = _config(settings, tokenizer, given)
     family = FAMILIES[settings.model.family]
     family.write_config(config, tokenizer.vocabulary)  # now, not after training, say what could not be saved
     if settings.data.row_length > config.max_positions:
@@ -40,63 +57,69 @@ def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderC
 
 
 def build_objective(
-    settings: PretrainSettings, config: EncoderConfig, store: TokenStore, tokenizer: Tokenizer
+    settings: PretrainSettings, config: EncoderConfig, store: TokenStore, tokenizer: Tokenizer, given: Given
 ) -> Objective:
     """Return the objective with its models, their weights drawn anew, started from others, or half and half."""
-    section, name = settings.objective, settings.objective.name
+    name = settings.objective.name
     generator = torch.Generator().manual_seed(seed_for(settings.run.seed, "weights"))
     if name == "rtd":
-        if settings.model.start is not None:
-            raise SettingsError("model.start has no use with objective.name=rtd: its two models begin together.")
-        family = FAMILIES[settings.model.family]
-        if "replaced" not in family.extras:
-            able = ", ".join(one.name for one in FAMILIES.values() if "replaced" in one.extras)
-            raise SettingsError(
-                f"objective.name=rtd needs a family that can hold a discriminator: {able}, not {family.name}."
-            )
-        detector = ReplacedTokens(config, generator=section.rtd.generator, weight=section.rtd.weight)
-        family.write_config(detector.masked_lm.config, tokenizer.vocabulary)
-        initialise(detector, config.init_std, generator)
-        _start_bias(detector.masked_lm, settings, store)
-        return detector
+        return _detection(settings, config, store, tokenizer, generator)
     masked_lm = MaskedLM(config)
     masked_lm.initialise(generator)
-    heads: dict[str, dict[str, torch.Tensor]] = {}
-    if settings.model.start is None:
+    if given.start is not None:
+        masked_lm.load_state_dict(given.start.model.state_dict())
+    elif given.teacher is not None:
+        take_layers(masked_lm, given.teacher.model)
+    if given.teacher is None and (given.start is None or given.start.has_new_head):
         _start_bias(masked_lm, settings, store)
-    else:
-        loaded = _opened(settings.model.start, "model.start", settings.model, tokenizer)
-        masked_lm.load_state_dict(loaded.model.state_dict())
-        heads = loaded.heads
-        if loaded.has_new_head:
-            _start_bias(masked_lm, settings, store)
-    if name == "distill":
-        return _distillation(masked_lm, settings, tokenizer)
+    if given.teacher is not None:
+        return _distillation(masked_lm, given.teacher.model, settings.objective.distill)
     if name == "mlm":
         return MaskedPrediction(masked_lm)
-    paired = (NextSentence if name == "nsp" else SentenceOrder)(masked_lm, pair_weight=section.pair_weight)
+    kind = NextSentence if name == "nsp" else SentenceOrder
+    paired = kind(masked_lm, pair_weight=settings.objective.pair_weight)
     initialise(paired.pair, config.init_std, generator)
-    if name in heads:
-        paired.pair.load_state_dict(heads[name])
+    if given.start is not None and name in given.start.heads:
+        paired.pair.load_state_dict(given.start.heads[name])
     return paired
 
 
-def _config(settings: PretrainSettings, tokenizer: Tokenizer) -> EncoderConfig:
+def _detection(
+    settings: PretrainSettings,
+    config: EncoderConfig,
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    generator: torch.Generator,
+) -> ReplacedTokens:
+    if settings.model.start is not None:
+        raise SettingsError("model.start has no use with objective.name=rtd: its two models begin together.")
+    family, section = FAMILIES[settings.model.family], settings.objective.rtd
+    if "replaced" not in family.extras:
+        able = ", ".join(one.name for one in FAMILIES.values() if "replaced" in one.extras)
+        raise SettingsError(
+            f"objective.name=rtd needs a family that can hold a discriminator: {able}, not {family.name}."
+        )
+    detector = ReplacedTokens(config, generator=section.generator, weight=section.weight)
+    family.write_config(detector.masked_lm.config, tokenizer.vocabulary)  # the generator is saved as well
+    initialise(detector, config.init_std, generator)
+    _start_bias(detector.masked_lm, settings, store)
+    return detector
+
+
+def _config(settings: PretrainSettings, tokenizer: Tokenizer, given: Given) -> EncoderConfig:
     model = settings.model
-    given = model.model_dump(exclude=_NOT_SHAPE, exclude_none=True)
-    is_given = model.start is not None or settings.objective.name == "distill"
-    if is_given and model.size != ModelSettings().size:
+    changes = model.model_dump(exclude=_NOT_SHAPE, exclude_none=True)
+    if (given.start or given.teacher) and model.size != ModelSettings().size:
         raise SettingsError(
             f"model.size={model.size} has no use with model.start or a teacher, whose shape is taken: leave it out."
         )
-    if model.start is not None:
-        return _restarted(_opened(model.start, "model.start", model, tokenizer).model.config, model, given)
-    if settings.objective.name == "distill":
-        teacher = _teacher(settings.objective, tokenizer)
-        return student_config(teacher.model.config, teacher.family.name, model.family, given)
-    family = FAMILIES[model.family]
-    given = {"dropout": 0.0, "attention_dropout": 0.0} | given
-    return family.preset(model.size, tokenizer.vocab_size, pad_id=tokenizer.vocabulary.pad_id, **given)
+    if given.start is not None:
+        return _restarted(given.start.model.config, model, changes)
+    if given.teacher is not None:
+        return student_config(given.teacher.model.config, given.teacher.family.name, model.family, changes)
+    changes = {"dropout": 0.0, "attention_dropout": 0.0} | changes
+    pad_id = tokenizer.vocabulary.pad_id
+    return FAMILIES[model.family].preset(model.size, tokenizer.vocab_size, pad_id=pad_id, **changes)
 
 
 def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, object]) -> EncoderConfig:
@@ -113,14 +136,14 @@ def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, obj
     return replace(config, **{key: value for key, value in given.items() if key in free})  # type: ignore[arg-type]
 
 
-def _opened(directory: str, setting: str, model: ModelSettings, tokenizer: Tokenizer) -> Loaded:
+def _start(directory: str, model: ModelSettings, tokenizer: Tokenizer) -> Loaded:
     loaded = load(model_directory(directory), new_head=True)
     if loaded.family.name != model.family:
         raise SettingsError(
-            f"{setting}={directory} is a {loaded.family.name}, but model.family={model.family}: "
+            f"model.start={directory} is a {loaded.family.name}, but model.family={model.family}: "
             f"set model.family={loaded.family.name}."
         )
-    _same_tokenizer(loaded, setting, directory, tokenizer)
+    _same_tokenizer(loaded, "model.start", directory, tokenizer)
     return loaded
 
 
@@ -148,11 +171,7 @@ def _teacher(section: ObjectiveSettings, tokenizer: Tokenizer) -> Loaded:
     return teacher
 
 
-def _distillation(masked_lm: MaskedLM, settings: PretrainSettings, tokenizer: Tokenizer) -> Distillation:
-    section = settings.objective.distill
-    teacher = _teacher(settings.objective, tokenizer).model
-    if settings.model.start is None:
-        take_layers(masked_lm, teacher)
+def _distillation(masked_lm: MaskedLM, teacher: MaskedLM, section: DistillSettings) -> Distillation:
     weights = {"mlm": section.mlm, "soft": section.soft, "cosine": section.cosine}
     return Distillation(
         masked_lm, teacher, weights=weights, temperature=section.temperature, positions=section.positions

@@ -24,7 +24,7 @@ from clozelm.nn.heads import MaskedLM
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train import checkpoint
-from clozelm.train.assemble import build_objective, encoder_config
+from clozelm.train.assemble import Given, build_objective, encoder_config
 from clozelm.train.compile import compile_layers
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
@@ -65,11 +65,12 @@ class Run:
     ) -> None:
         self.settings, self.out = settings, out
         self.store, self.tokenizer, self.heldout = store, tokenizer, heldout
-        self.config = encoder_config(settings, tokenizer)
+        given = Given.open(settings, tokenizer)
+        self.config = encoder_config(settings, tokenizer, given)
         self.device = choose_device(settings.run.device)
         self.precision = choose_precision(precision or settings.run.precision, self.device)
         self.matrix_rate = matrix_rate(self.precision, self.device)
-        self.objective = build_objective(settings, self.config, store, tokenizer).to(self.device)
+        self.objective = build_objective(settings, self.config, store, tokenizer, given).to(self.device)
         self.problems = compile_layers(self.objective, settings.run.compile, self.device)
         self._resumed: str | None = None
         self.renew_optimisers()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clozelm.data.loader import Cursor
-from clozelm.train.assemble import build_objective, encoder_config
+from clozelm.train.assemble import Given, build_objective, encoder_config
 from clozelm.train.evaluate import unigram_entropy
 from clozelm.train.hardware import choose_device, describe_machine
 from clozelm.train.plan import Batches
@@ -21,9 +21,10 @@ def summarise(
     store, tokenizer = open_data(Path(data))
     held = open_heldout(Path(data), heldout, tokenizer)
     record = check_out(settings, store, Path(out))
-    config = encoder_config(settings, tokenizer)
+    given = Given.open(settings, tokenizer)
+    config = encoder_config(settings, tokenizer, given)
     device = choose_device(settings.run.device)
-    objective = build_objective(settings, config, store, tokenizer)
+    objective = build_objective(settings, config, store, tokenizer, given)
     first = Batches(settings, store, tokenizer.vocabulary, objective).step(Cursor(), settings.masking.rate)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     asked = ", ".join(f"{count:,} {term}" for term, count in first.counts.items())
