@@ -13,6 +13,7 @@ from clozelm.hub.load import Loaded, load, model_directory
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
+from clozelm.nn.neighbours import look_beside
 from clozelm.objectives import Objective
 from clozelm.objectives.distill import Distillation
 from clozelm.objectives.mlm import MaskedPrediction
@@ -23,7 +24,7 @@ from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.settings import DistillSettings, ModelSettings, ObjectiveSettings, PretrainSettings
 from clozelm.train.student import student_config, take_layers
 
-_NOT_SHAPE = {"family", "size", "start", "unigram_bias"}
+_NOT_SHAPE = {"family", "size", "start", "unigram_bias", "look_beside"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def build_objective(
         masked_lm.load_state_dict(given.start.model.state_dict())
     elif given.teacher is not None:
         take_layers(masked_lm, given.teacher.model)
+    elif settings.model.look_beside:
+        look_beside(masked_lm.encoder, generator)
     if given.teacher is None and (given.start is None or given.start.has_new_head):
         _start_bias(masked_lm, settings, store)
     if given.teacher is not None:
@@ -102,6 +105,9 @@ def _detection(
     detector = ReplacedTokens(config, generator=section.generator, weight=section.weight)
     family.write_config(detector.masked_lm.config, tokenizer.vocabulary)  # the generator is saved as well
     initialise(detector, config.init_std, generator)
+    if settings.model.look_beside:
+        look_beside(detector.discriminator.encoder, generator)
+        look_beside(detector.masked_lm.encoder, generator)
     _start_bias(detector.masked_lm, settings, store)
     return detector
 
@@ -113,13 +119,21 @@ def _config(settings: PretrainSettings, tokenizer: Tokenizer, given: Given) -> E
         raise SettingsError(
             f"model.size={model.size} has no use with model.start or a teacher, whose shape is taken: leave it out."
         )
+    if (given.start or given.teacher) and model.look_beside:
+        raise SettingsError("model.look_beside has no use with model.start or a teacher, whose weights are taken.")
     if given.start is not None:
         return _restarted(given.start.model.config, model, changes)
     if given.teacher is not None:
         return student_config(given.teacher.model.config, given.teacher.family.name, model.family, changes)
     changes = {"dropout": 0.0, "attention_dropout": 0.0} | changes
     pad_id = tokenizer.vocabulary.pad_id
-    return FAMILIES[model.family].preset(model.size, tokenizer.vocab_size, pad_id=pad_id, **changes)
+    config = FAMILIES[model.family].preset(model.size, tokenizer.vocab_size, pad_id=pad_id, **changes)
+    if model.look_beside and config.rotary:
+        raise SettingsError(
+            f"model.look_beside is for learned positions; {model.family} has rotary ones, which need no help: "
+            "leave it out."
+        )
+    return config
 
 
 def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, object]) -> EncoderConfig:

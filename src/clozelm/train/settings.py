@@ -39,6 +39,11 @@ class ModelSettings(Section):
     unigram_bias: bool = setting(
         True, "Start the output bias at the log frequencies of the pieces, not at 0.", "Karpathy 2019"
     )
+    look_beside: bool = setting(
+        False,
+        "Begin with heads that look at the tokens beside them; for families with learned positions.",
+        "Trockman & Kolter 2023",
+    )
     use_bias: bool | None = setting(None, "Biases in linear layers and norms; none = the size's own.")
     init_std: float | None = setting(None, "Spread of initial weights; none = the size's own.", gt=0.0)
     dropout: float | None = setting(
