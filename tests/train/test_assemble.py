@@ -54,6 +54,7 @@ def test_a_run_goes_on_with_the_weights_it_is_given(first: Path, tiny_store: Pat
         ("model.max_positions=128", "model.max_positions=128 does not fit model.start="),
         ("model.family=roberta", "is a bert, but model.family=roberta: set model.family=bert"),
         ("objective.name=rtd", "model.start has no use with objective.name=rtd"),
+        ("model.look_beside=true", "model.look_beside has no use with model.start"),
     ],
 )
 def test_what_does_not_fit_the_weights_is_refused(
@@ -161,7 +162,8 @@ def test_weights_are_drawn_the_same_for_a_seed(tiny_store: Path) -> None:
 
     store, tokenizer = open_data(tiny_store)
     of_electra = ("model.family=electra", "objective.rtd.generator=0.5")
-    for name, more in (("mlm", ()), ("nsp", ()), ("rtd", of_electra)):
+    near = ("model.look_beside=true",)
+    for name, more in (("mlm", ()), ("nsp", near), ("rtd", of_electra), ("rtd", of_electra + near)):
         chosen = settings(f"objective.name={name}", *more)
         given = Given.open(chosen, tokenizer)
         config = encoder_config(chosen, tokenizer, given)
