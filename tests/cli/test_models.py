@@ -75,6 +75,20 @@ def test_convert_keeps_every_bit(family: str, tmp_path: Path, cloze: Cloze) -> N
     }
 
 
+def test_convert_keeps_the_card_and_its_licence(tmp_path: Path, cloze: Cloze) -> None:
+    _, directory = saved("bert", tmp_path)
+    theirs = "---\nlicense: mit\n---\n\n# A model of ours\n\nTrained on letters.\n"
+    (directory / "README.md").write_text(theirs, encoding="utf-8")
+    cloze("convert", directory, "--to", tmp_path / "new", "--dtype", "float16")
+    card = (tmp_path / "new" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith(theirs)
+    assert "| converted from | model |" in card
+    assert "| precision | float16 |" in card
+    (directory / "README.md").unlink()
+    cloze("convert", directory, "--to", tmp_path / "bare")
+    assert "| converted from | model |" in (tmp_path / "bare" / "README.md").read_text(encoding="utf-8")
+
+
 def test_convert_refuses(tmp_path: Path, mistake: Mistake) -> None:
     _, directory = saved("bert", tmp_path)
     assert "--dtype=int8 must be one of float32" in mistake(
@@ -181,6 +195,9 @@ def test_adapt_refuses(texts: list[str], domain: Path, tmp_path: Path, mistake: 
     elsewhere = base(texts, tmp_path / "elsewhere", seed=1)
     assert "was made with another model" in mistake("adapt", elsewhere, domain, *out, *TRAINING)
     assert "holds a model or a run (config.json" in mistake("adapt", directory, domain, "--out", directory)
+    for damage in ("{", "[]"):
+        (tmp_path / "second" / "made-from.json").write_text(damage, encoding="utf-8")
+        assert "made-from.json cannot be read" in mistake("adapt", directory, domain, *out, *TRAINING)
     assert "is a file" in mistake("adapt", directory, domain, "--out", domain)
 
 

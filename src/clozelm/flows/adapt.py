@@ -179,12 +179,25 @@ def _check_record(path: Path, made_from: dict[str, Any]) -> None:
         with disk_errors(path):
             path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = _read_record(path)
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         raise DataError(
             f"{path.parent} was made with another {' and '.join(differing)}: name another --out, or remove it."
         )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}): delete this file if model, corpus and settings are those of the "
+            "earlier call, or name another --out."
+        ) from None
+    return record
 
 
 def _extended(

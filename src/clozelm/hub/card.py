@@ -46,6 +46,12 @@ def model_card(
     return card + "".join(_section(name, value) for name, value in nested.items())
 
 
+def continued_card(card: str, heading: str, facts: Mapping[str, Any]) -> str:
+    """Return a card as its maker wrote it, licence and all, with one more section of ``facts``."""
+    table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items())
+    return f"{card.rstrip()}\n\n## {heading}\n\n| | |\n|---|---|\n{table}\n"
+
+
 def _section(name: str, value: Mapping[str, Any]) -> str:
     text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     return f"\n## {name}\n\n```json\n{text}\n```\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from clozelm.errors import ModelError, SettingsError
+from clozelm.hub.card import continued_card
 from clozelm.hub.load import load, model_directory
 from clozelm.hub.save import save
 
@@ -29,7 +30,8 @@ def convert(path: str | Path, to: str | Path, *, dtype: str | None = None, force
     """Open a model and write it to ``to``; without ``dtype`` in the widest precision that its tensors have.
 
     Tensors keep their bits unless ``dtype`` asks for another precision; in a file of several the narrower ones are
-    widened. A model that is at ``to`` is replaced with ``force`` alone, the source never.
+    widened. The source's model card is kept and continued. A model that is at ``to`` is replaced with ``force``
+    alone, the source never.
     """
     if dtype is not None and dtype not in DTYPES:
         raise SettingsError(f"--dtype={dtype} must be one of {', '.join(DTYPES)}.")
@@ -39,12 +41,20 @@ def convert(path: str | Path, to: str | Path, *, dtype: str | None = None, force
     loaded = load(directory)
     widest = reduce(torch.promote_types, loaded.precisions)
     precision = (widest if widest in DTYPES.values() else torch.float32) if dtype is None else DTYPES[dtype]
-    card = {"converted from": directory.name, "left out": ", ".join(loaded.dropped) or "nothing"}
+    name = str(precision).removeprefix("torch.")
+    facts = {
+        "converted from": directory.name,
+        "left out": ", ".join(loaded.dropped) or "nothing",
+        "precision": name,
+    }
+    readme = directory / "README.md"
+    source = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    card = continued_card(source, "Converted by clozelm", facts) if source.strip() else facts
     model = loaded.model.to(precision)
     save(model, loaded.tokenizer, to, family=loaded.family.name, card=card, replace=force)
     return Converted(
         loaded.family.name,
-        str(precision).removeprefix("torch."),
+        name,
         len(loaded.family.to_stock(model.state_dict(), model.config)),
         loaded.dropped,
     )

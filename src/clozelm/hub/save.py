@@ -40,18 +40,18 @@ def save(
     directory: str | Path,
     *,
     family: str,
-    card: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | str | None = None,
     heads: Mapping[str, nn.Module] | None = None,
     replace: bool = True,
     with_head: bool = True,
 ) -> None:
     """Write ``directory`` so that ``transformers.AutoModelForMaskedLM`` and ``hub.load`` open it.
 
-    ``family`` is a name in ``FAMILIES``; ``card`` holds facts for the model card. ``heads`` are kept beside the
-    model where the family's stock code knows them (``Family.extras``), and else left out, which the card says. A
-    discriminator opens as ``AutoModelForPreTraining``. Without ``with_head`` an encoder is
-    written that has no head for masked language modelling. An earlier model there is replaced if ``replace``
-    allows it; a directory that holds anything else is refused.
+    ``family`` is a name in ``FAMILIES``; ``card`` holds facts for the model card, or is the whole of it. ``heads``
+    are kept beside the model where the family's stock code knows them (``Family.extras``), and else left out, which
+    the card says. A discriminator opens as ``AutoModelForPreTraining``. Without ``with_head`` an encoder is written
+    that has no head for masked language modelling. An earlier model there is replaced if ``replace`` allows it; a
+    directory that holds anything else is refused.
     """
     chosen = named(family)
     if tokenizer.vocab_size > model.config.vocab_size:
@@ -85,13 +85,13 @@ def write_files(
     directory: Path,
     *,
     family: Family,
-    card: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | str | None = None,
     heads: Mapping[str, nn.Module],
     with_head: bool,
 ) -> None:
     """Write the files of a model into a directory that is there, such as one being built."""
     state = {name: one for name, one in model.state_dict().items() if with_head or not name.startswith("head.")}
-    facts = dict(card or {})
+    facts = {} if card is None or isinstance(card, str) else dict(card)
     architecture = family.architecture
     if isinstance(model, Discriminator):
         architecture = family.extras["replaced"].architecture
@@ -107,7 +107,8 @@ def write_files(
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / "config.json").write_text(f"{text}\n", encoding="utf-8")
     tokenizer.write(directory)
-    readme = model_card(model, tokenizer, family=family, architecture=architecture, facts=facts)
+    readme = card if isinstance(card, str) else None
+    readme = readme or model_card(model, tokenizer, family=family, architecture=architecture, facts=facts)
     (directory / "README.md").write_text(readme, encoding="utf-8")
     write_weights(state, directory / WEIGHTS_FILE, family=family, config=model.config)
 
