@@ -45,6 +45,17 @@ def test_each_head_begins_at_its_distance(family: str) -> None:
         assert near.mean() > 0.8, (head, float(near.mean()))
 
 
+@pytest.mark.parametrize(("family", "embedding_size"), [("albert", 64), ("electra", 256)])
+def test_vectors_of_the_first_layer_are_as_long_as_later_ones(family: str, embedding_size: int) -> None:
+    model = MaskedLM(tiny_models.tiny_config(family, hidden_size=128, embedding_size=embedding_size))
+    generator = torch.Generator().manual_seed(0)
+    model.initialise(generator)
+    look_beside(model.encoder, generator)
+    batch = tiny_models.padded(tiny_models.documents([WIDTH]), WIDTH)
+    lengths = model.encoder.embeddings(batch)[0].norm(dim=1)
+    assert (lengths.mean() - 128**0.5).abs() < 0.5, "a norm gives the square root of the width"
+
+
 def test_other_weights_stay_as_they_were_drawn() -> None:
     one, other = (MaskedLM(tiny_models.tiny_config("roberta")) for _ in range(2))
     for model in (one, other):

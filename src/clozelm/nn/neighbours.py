@@ -12,7 +12,7 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from clozelm.errors import ModelError
 from clozelm.nn.encoder import Embeddings, Encoder, Layer
@@ -29,7 +29,8 @@ def look_beside(encoder: Encoder, generator: torch.Generator) -> None:
 
     A quarter of the embedding's dimensions, at most 64, is given to sinusoids of the position, and tokens and
     segments begin without them; queries and keys read these dimensions, the keys turned by the head's distance.
-    Everything else stays as it was drawn. Raises ``ModelError`` for rotary encoders, which need no such help.
+    A projection of narrow embeddings begins without loss, and with vectors as long as those that norms give later
+    layers. Everything else stays as it was drawn. Raises ``ModelError`` for rotary encoders, which need no help.
     """
     embeddings, config = encoder.embeddings, encoder.config
     if embeddings.positions is None:
@@ -38,6 +39,7 @@ def look_beside(encoder: Encoder, generator: torch.Generator) -> None:
     dims = min(_MOST_DIMS, config.embedding_width // 4) // 2 * 2
     speeds = _SLOWEST ** -torch.linspace(0.0, 1.0, dims // 2)
     _place_sinusoids(embeddings, speeds, config.init_std)
+    _widen(embeddings)
     read, power = _reader(embeddings, dims, generator)
     wide = max(size, dims)
     scale = math.sqrt(_SHARPNESS * math.sqrt(size) / power)
@@ -66,6 +68,15 @@ def _place_sinusoids(embeddings: Embeddings, speeds: Float[Tensor, "half"], std:
         embeddings.segments.weight[:, :dims] = 0.0
 
 
+def _widen(embeddings: Embeddings) -> None:
+    """Let a projection of narrow embeddings lose nothing and give vectors as long as a norm does."""
+    if isinstance(embeddings.project, nn.Linear):
+        wide, narrow = embeddings.project.weight.shape
+        drawn = embeddings.project.weight
+        left, _, right = torch.linalg.svd(drawn, full_matrices=False)
+        drawn.copy_(left @ right * max(1.0, wide / narrow) ** 0.5)
+
+
 def _reader(
     embeddings: Embeddings, dims: int, generator: torch.Generator
 ) -> tuple[Float[Tensor, "dims hidden"], float]:
@@ -78,11 +89,11 @@ def _reader(
     summed = embeddings.tokens.weight[tokens] + embeddings.positions.weight[places]
     if embeddings.segments is not None:
         summed = summed + embeddings.segments.weight[0]
-    normed = embeddings.norm(summed)
-    power = float(normed[:, :dims].square().sum(1).mean())
-    if isinstance(embeddings.project, torch.nn.Linear):
-        return torch.linalg.pinv(embeddings.project.weight)[:dims], power
-    return torch.eye(normed.shape[1])[:dims], power
+    seen = embeddings.project(embeddings.norm(summed))
+    read = torch.eye(seen.shape[1])[:dims]
+    if isinstance(embeddings.project, nn.Linear):
+        read = torch.linalg.pinv(embeddings.project.weight)[:dims]
+    return read, float((seen @ read.T).square().sum(1).mean())
 
 
 def _turn(angles: Float[Tensor, "half"]) -> Float[Tensor, "dims dims"]:
