@@ -18,6 +18,7 @@ LAYERS = (
     {"report"},
     {"flows"},
     {"cli", "serve"},
+    {"__main__"},
 )
 SIDEWAYS = {("data", "text"), ("hub", "tasks"), ("cli", "serve")}
 ROOMS = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}

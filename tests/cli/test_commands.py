@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,8 @@ def test_settings(cloze: Cloze) -> None:
 @pytest.mark.parametrize("arguments", [("--help",), ("pretrain", "--help"), ("--version",)])
 def test_help(arguments: tuple[str, ...], cloze: Cloze) -> None:
     assert cloze(*arguments).strip()
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "clozelm", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == clozelm.__version__
