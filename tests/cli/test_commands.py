@@ -183,5 +183,6 @@ def test_help(arguments: tuple[str, ...], cloze: Cloze) -> None:
 
 
 def test_the_package_runs_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "clozelm", "--version"], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "clozelm", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == clozelm.__version__
