@@ -4,40 +4,43 @@ import pytest
 import torch
 from torch import Tensor
 
-from clozelm.errors import ModelError
 from clozelm.families import FAMILIES
+from clozelm.nn.attention import rotary_angles, rotate_projection
 from clozelm.nn.encoder import Layer
 from clozelm.nn.heads import MaskedLM
 from clozelm.nn.neighbours import look_beside
 from tests import tiny_models
 
-LEARNED = [name for name in FAMILIES if name != "modernbert"]
 WIDTH = 48
 
 
-def first_attention(model: MaskedLM) -> Tensor:
-    """Weights ``[heads, queries, keys]`` of the first layer for one document of random tokens."""
+def attention(model: MaskedLM, index: int = 0) -> Tensor:
+    """Weights ``[heads, queries, keys]`` of a layer on the embeddings of one document of random tokens."""
     config, parts = model.config, model.encoder.embeddings
     batch = tiny_models.padded(tiny_models.documents([WIDTH]), WIDTH)
-    layer = model.encoder.layers[0]
+    layer = model.encoder.layers[index]
     assert isinstance(layer, Layer)
-    qkv = layer.attention.qkv(parts(batch)[0]).view(WIDTH, 3, config.num_heads, -1)
-    query, key = qkv[:, 0].transpose(0, 1), qkv[:, 1].transpose(0, 1)
+    qkv = layer.attention.qkv(parts(batch)).view(1, WIDTH, 3, config.num_heads, -1)
+    if config.rotary:
+        theta = config.rope_theta if config.is_global(index) else config.local_rope_theta
+        qkv = rotate_projection(qkv, *rotary_angles(batch.positions, config.head_size, theta))
+    query, key = qkv[0, :, 0].transpose(0, 1), qkv[0, :, 1].transpose(0, 1)
     weights: Tensor = (query @ key.transpose(1, 2) * query.shape[-1] ** -0.5).softmax(-1)
     return weights.detach()
 
 
-@pytest.mark.parametrize("family", LEARNED)
-def test_each_head_begins_at_its_distance(family: str) -> None:
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_head_begins_at_its_distance(family: str, index: int) -> None:
     wide = {"embedding_size": 64} if family in ("albert", "electra") else {}
     model = MaskedLM(tiny_models.tiny_config(family, hidden_size=128, num_heads=4, **wide))
     generator = torch.Generator().manual_seed(0)
     model.initialise(generator)
     queries = torch.arange(4, WIDTH - 4)
-    before = first_attention(model)
+    before = attention(model, index)
     assert before.amax() < 0.1, "drawn weights look everywhere"
     look_beside(model.encoder, generator)
-    after = first_attention(model)
+    after = attention(model, index)
     for head, distance in enumerate((-1, 1, -2, 2)):
         middle = (after[head] * torch.arange(WIDTH)).sum(1)[queries] - queries
         assert abs(float(middle.mean()) - distance) < 0.5, (head, float(middle.mean()))
@@ -81,8 +84,3 @@ def test_other_weights_stay_as_they_were_drawn() -> None:
         assert isinstance(their_layer, Layer)
         values = slice(2 * size, 3 * size)
         assert torch.equal(mine_layer.attention.qkv.weight[values], their_layer.attention.qkv.weight[values])
-
-
-def test_rotary_encoders_are_refused() -> None:
-    with pytest.raises(ModelError, match="rotary"):
-        look_beside(tiny_models.tiny_model("modernbert").encoder, torch.Generator())

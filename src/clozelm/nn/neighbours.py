@@ -1,9 +1,10 @@
-"""First weights with which heads look at the tokens beside them, for encoders with learned positions.
+"""First weights with which heads look at the tokens beside them.
 
-Drawn at random, an encoder with learned positions attends everywhere alike, and must find out which position is
-next to which before any word can help to predict another: for millions of tokens the loss stays just below that of
-word frequencies. Sinusoids say where things are (Vaswani et al. 2017, 3.5), and first weights that do what trained
-heads do have helped before (Trockman & Kolter 2023). Both meet here as a start: every weight goes on learning.
+Drawn at random, attention is the same everywhere, and an encoder must find out where the next token is before any
+word can help to predict another: the loss stays for long just below that of word frequencies. First weights that
+do what trained heads do have helped before (Trockman & Kolter 2023). Learned positions begin as sinusoids here,
+which say where things are (Vaswani et al. 2017, 3.5); rotary ones know it (Su et al. 2021), and need a part of the
+vectors that all tokens share to tell it to. Both are a start: every weight goes on learning.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clozelm.errors import ModelError
 from clozelm.nn.encoder import Embeddings, Encoder, Layer
 
 _SLOWEST = 100.0  # tokens per radian of the slowest sinusoid: what separates neighbours, not chapters
 _SHARPNESS = 10.0  # logit of the token looked at, before the softmax; others fall off within a few tokens
 _MOST_DIMS = 64
+_SHARED_DIMS, _SHARED = 4, 0.25  # dimensions that all tokens share under rotary positions, and their strength
 _PROBES = 512
 
 
@@ -27,15 +28,52 @@ _PROBES = 512
 def look_beside(encoder: Encoder, generator: torch.Generator) -> None:
     """Let head ``h`` of every layer begin with the token 1 before, 1 after, 2 before, 2 after it, and so on.
 
-    A quarter of the embedding's dimensions, at most 64, is given to sinusoids of the position, and tokens and
-    segments begin without them; queries and keys read these dimensions, the keys turned by the head's distance.
-    A projection of narrow embeddings begins without loss, and with vectors as long as those that norms give later
-    layers. Everything else stays as it was drawn. Raises ``ModelError`` for rotary encoders, which need no help.
+    Learned positions: a quarter of the embedding's dimensions, at most 64, is given to sinusoids of the position,
+    and tokens and segments begin without them; queries and keys read these dimensions, the keys turned by the
+    head's distance. A projection of narrow embeddings begins without loss, and with vectors as long as those that
+    norms give later layers. Rotary positions: four dimensions are the same in all tokens, and queries and keys
+    begin with a vector read from them, turned against each other. Everything else stays as it was drawn.
     """
+    if encoder.embeddings.positions is None:
+        _begin_rotary(encoder)
+    else:
+        _begin_learned(encoder, generator)
+
+
+def _distance(head: int) -> int:
+    return (head // 2 + 1) * (-1 if head % 2 == 0 else 1)
+
+
+def _queries_and_keys(encoder: Encoder, layer: nn.Module) -> Float[Tensor, "two heads size hidden"]:
+    assert isinstance(layer, Layer)
+    config = encoder.config
+    return layer.attention.qkv.weight.view(3, config.num_heads, config.head_size, config.hidden_size)[:2]
+
+
+def _begin_rotary(encoder: Encoder) -> None:
+    config, tokens = encoder.config, encoder.embeddings.tokens.weight
+    signs = torch.tensor([1.0, -1.0]).repeat(_SHARED_DIMS // 2)  # of mean 0, which a norm would take away
+    tokens[:, :_SHARED_DIMS] = signs * config.init_std * math.sqrt(_SHARED * tokens.shape[1] / _SHARED_DIMS)
+    shared = encoder.embeddings.norm(tokens)[:, :_SHARED_DIMS].mean(0)
+    read = shared / shared.square().sum()
+    half = torch.arange(config.head_size // 2) / (config.head_size // 2)
+    for index, layer in enumerate(encoder.layers):
+        speeds = (config.rope_theta if config.is_global(index) else config.local_rope_theta) ** -half
+        used = (speeds >= 1 / _SLOWEST).float()
+        length = math.sqrt(_SHARPNESS * math.sqrt(config.head_size) / float(used.sum()))
+        queries_keys = _queries_and_keys(encoder, layer)
+        queries_keys[..., :_SHARED_DIMS] = 0.0
+        for head in range(config.num_heads):
+            angles = speeds * _distance(head)
+            query = length * torch.cat((used, torch.zeros_like(used)))
+            key = length * torch.cat((used * angles.cos(), -used * angles.sin()))
+            queries_keys[0, head, :, :_SHARED_DIMS] = torch.outer(query, read)
+            queries_keys[1, head, :, :_SHARED_DIMS] = torch.outer(key, read)
+
+
+def _begin_learned(encoder: Encoder, generator: torch.Generator) -> None:
     embeddings, config = encoder.embeddings, encoder.config
-    if embeddings.positions is None:
-        raise ModelError("An encoder with rotary positions cannot begin with heads that look beside them.")
-    size = config.hidden_size // config.num_heads
+    size = config.head_size
     dims = min(_MOST_DIMS, config.embedding_width // 4) // 2 * 2
     speeds = _SLOWEST ** -torch.linspace(0.0, 1.0, dims // 2)
     _place_sinusoids(embeddings, speeds, config.init_std)
@@ -44,13 +82,11 @@ def look_beside(encoder: Encoder, generator: torch.Generator) -> None:
     wide = max(size, dims)
     scale = math.sqrt(_SHARPNESS * math.sqrt(size) / power)
     for layer in encoder.layers:
-        assert isinstance(layer, Layer)
-        qkv = layer.attention.qkv.weight.view(3, config.num_heads, size, config.hidden_size)
+        queries_keys = _queries_and_keys(encoder, layer)
         for head in range(config.num_heads):
             mixed = torch.linalg.qr(torch.randn(wide, wide, generator=generator))[0][:size, :dims]
-            distance = (head // 2 + 1) * (1 if head % 2 == 0 else -1)
-            qkv[0, head] += scale * mixed @ read
-            qkv[1, head] += scale * mixed @ _turn(speeds * distance) @ read
+            queries_keys[0, head] += scale * mixed @ read
+            queries_keys[1, head] += scale * mixed @ _turn(-speeds * _distance(head)) @ read
 
 
 def _place_sinusoids(embeddings: Embeddings, speeds: Float[Tensor, "half"], std: float) -> None:
@@ -71,8 +107,8 @@ def _place_sinusoids(embeddings: Embeddings, speeds: Float[Tensor, "half"], std:
 def _widen(embeddings: Embeddings) -> None:
     """Let a projection of narrow embeddings lose nothing and give vectors as long as a norm does."""
     if isinstance(embeddings.project, nn.Linear):
-        wide, narrow = embeddings.project.weight.shape
         drawn = embeddings.project.weight
+        wide, narrow = drawn.shape
         left, _, right = torch.linalg.svd(drawn, full_matrices=False)
         drawn.copy_(left @ right * max(1.0, wide / narrow) ** 0.5)
 

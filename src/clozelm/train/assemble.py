@@ -127,13 +127,7 @@ def _config(settings: PretrainSettings, tokenizer: Tokenizer, given: Given) -> E
         return student_config(given.teacher.model.config, given.teacher.family.name, model.family, changes)
     changes = {"dropout": 0.0, "attention_dropout": 0.0} | changes
     pad_id = tokenizer.vocabulary.pad_id
-    config = FAMILIES[model.family].preset(model.size, tokenizer.vocab_size, pad_id=pad_id, **changes)
-    if model.look_beside and config.rotary:
-        raise SettingsError(
-            f"model.look_beside is for learned positions; {model.family} has rotary ones, which need no help: "
-            "leave it out."
-        )
-    return config
+    return FAMILIES[model.family].preset(model.size, tokenizer.vocab_size, pad_id=pad_id, **changes)
 
 
 def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, object]) -> EncoderConfig:

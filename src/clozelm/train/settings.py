@@ -41,7 +41,7 @@ class ModelSettings(Section):
     )
     look_beside: bool = setting(
         False,
-        "Begin with heads that look at the tokens beside them; for families with learned positions.",
+        "Begin with heads that look at the tokens beside their own, not everywhere alike.",
         "Trockman & Kolter 2023",
     )
     use_bias: bool | None = setting(None, "Biases in linear layers and norms; none = the size's own.")
