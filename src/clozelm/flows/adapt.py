@@ -22,6 +22,7 @@ from clozelm.text.atomic import disk_errors
 from clozelm.text.extend import extend
 from clozelm.text.files import find_files
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.denormals import start_threads
 from clozelm.train.evaluate import TextEvaluation, evaluate
 from clozelm.train.pretrain import train
 from clozelm.train.run import Run
@@ -91,6 +92,7 @@ def begin(
     What an earlier call with the same model, corpus and settings left there is used again; of others it is refused.
     Without a budget in the recipe or in ``overrides`` the corpus is read three times.
     """
+    start_threads()  # before the model is read, which starts them otherwise
     out, directory = Path(out), model_directory(model)
     base = hub.load(directory, new_head=True)
     preparation = preparation or PrepareSettings(hold_out=0.05)

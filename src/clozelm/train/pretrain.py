@@ -21,6 +21,7 @@ from clozelm.errors import TrainingError
 from clozelm.nn.dropout import reseed_dropout
 from clozelm.rng import seed_for
 from clozelm.train import checkpoint
+from clozelm.train.denormals import flushed_denormals
 from clozelm.train.plan import StepData
 from clozelm.train.run import Run
 from clozelm.train.settings import PretrainSettings
@@ -80,7 +81,8 @@ def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
     last = run.num_steps if stop_after is None else min(run.num_steps, run.step + stop_after)
     with closing(run), _stop_signals() as stop:
         while run.step < last:
-            report = _step(run, run.mask_rate())
+            with flushed_denormals():
+                report = _step(run, run.mask_rate())
             must_stop = stop.is_set()
             is_saved = run.step == last or must_stop or run.checkpoint_due()
             report = replace(_evaluated(run, report), is_saved=is_saved)
@@ -138,7 +140,8 @@ def rehearse(run: Run, *, seconds: float) -> float:
     times: list[float] = []
     run.num_steps = sys.maxsize  # the learning rate of a first step is as good as any
     while len(times) < 6 or sum(times) < seconds:
-        times.append(_step(run, run.mean_mask_rate()).seconds)
+        with flushed_denormals():
+            times.append(_step(run, run.mean_mask_rate()).seconds)
     run.restart(begin)
     return statistics.median(times[2:])
 

@@ -26,6 +26,7 @@ from clozelm.text.tokenizer import Tokenizer
 from clozelm.train import checkpoint
 from clozelm.train.assemble import Given, build_objective, encoder_config
 from clozelm.train.compile import compile_layers
+from clozelm.train.denormals import start_threads
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
 from clozelm.train.journal import Journal, TensorBoard
@@ -91,6 +92,7 @@ class Run:
         data, out = Path(data), Path(out)
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
+        start_threads()
         store, tokenizer = open_data(data)
         held = open_heldout(data, heldout, tokenizer)
         record = check_out(settings, store, out)
