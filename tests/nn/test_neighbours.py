@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clozelm.errors import ModelError
 from clozelm.families import FAMILIES
 from clozelm.nn.attention import rotary_angles, rotate_projection
 from clozelm.nn.encoder import Layer
@@ -84,3 +85,11 @@ def test_other_weights_stay_as_they_were_drawn() -> None:
         assert isinstance(their_layer, Layer)
         values = slice(2 * size, 3 * size)
         assert torch.equal(mine_layer.attention.qkv.weight[values], their_layer.attention.qkv.weight[values])
+
+
+@pytest.mark.parametrize("family", ["electra", "modernbert"])
+def test_embeddings_without_room_are_refused(family: str) -> None:
+    narrow = {"embedding_size": 4} if family == "electra" else {"hidden_size": 4, "num_heads": 2}
+    model = MaskedLM(tiny_models.tiny_config(family, **narrow))
+    with pytest.raises(ModelError, match="need embeddings at least 8 wide, not 4"):
+        look_beside(model.encoder, torch.Generator())

@@ -15,12 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from clozelm.errors import ModelError
 from clozelm.nn.encoder import Embeddings, Encoder, Layer
 
 _SLOWEST = 100.0  # tokens per radian of the slowest sinusoid: what separates neighbours, not chapters
 _SHARPNESS = 10.0  # logit of the token looked at, before the softmax; others fall off within a few tokens
 _MOST_DIMS = 64
 _SHARED_DIMS, _SHARED = 4, 0.25  # dimensions that all tokens share under rotary positions, and their strength
+_LEAST_WIDTH = 8
 _PROBES = 512
 
 
@@ -32,8 +34,14 @@ def look_beside(encoder: Encoder, generator: torch.Generator) -> None:
     and tokens and segments begin without them; queries and keys read these dimensions, the keys turned by the
     head's distance. A projection of narrow embeddings begins without loss, and with vectors as long as those that
     norms give later layers. Rotary positions: four dimensions are the same in all tokens, and queries and keys
-    begin with a vector read from them, turned against each other. Everything else stays as it was drawn.
+    begin with a vector read from them, turned against each other. Everything else stays as it was drawn. Embeddings
+    narrower than 8 have no room for this: ``ModelError``.
     """
+    if encoder.config.embedding_width < _LEAST_WIDTH:
+        raise ModelError(
+            f"Heads that look beside their token need embeddings at least {_LEAST_WIDTH} wide, not "
+            f"{encoder.config.embedding_width}: widen them, or set model.look_beside=false."
+        )
     if encoder.embeddings.positions is None:
         _begin_rotary(encoder)
     else:
