@@ -26,7 +26,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_config(family: str, **changes: Any) -> EncoderConfig:
+def tiny_config(family: str, *, vocab_size: int = VOCAB_SIZE, **changes: Any) -> EncoderConfig:
     small = {
         "hidden_size": 32,
         "num_heads": 4,
@@ -39,7 +39,7 @@ def tiny_config(family: str, **changes: Any) -> EncoderConfig:
         **_CHANGES.get(family, {}),
         **changes,
     }
-    return FAMILIES[family].preset("tiny", VOCAB_SIZE, **small)
+    return FAMILIES[family].preset("tiny", vocab_size, **small)
 
 
 def tiny_model(family: str, *, seed: int = 0, **changes: Any) -> MaskedLM:

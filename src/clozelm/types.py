@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+
+Context = Literal["both", "left", "right"]
+"""Which tokens of its document a token sees: all of them, or itself and those on one side."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a model arrives at the piece at a position: what its encoder sees, and where it is read off.
+
+    ``ahead`` reads the piece at a position off the vector before it, as models that predict the next piece do. BERT
+    is ``Reading("both")``, GPT ``Reading("left", ahead=True)``, GPT-BERT ``Reading("both", ahead=True)``.
+    """
+
+    context: Context = "both"
+    ahead: bool = False
+
+    def __post_init__(self) -> None:
+        if self.context not in get_args(Context) or not isinstance(self.ahead, bool):
+            raise ValueError(f"no model reads with context={self.context!r} and ahead={self.ahead!r}")
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether every piece is predicted from those before it alone, so that no mask is needed."""
+        return self.context == "left" and self.ahead
 
 
 @dataclass(frozen=True)
@@ -40,10 +64,12 @@ class TokenBatch:
 
     def rows(self, start: int, stop: int) -> TokenBatch:
         """Return rows ``start`` to ``stop``."""
+        return self.at(slice(start, stop))
+
+    def at(self, rows: slice | Int[Tensor, "count"]) -> TokenBatch:
+        """Return the given rows."""
         parts: dict[str, Any] = {
-            field.name: value[start:stop]
-            for field in fields(self)
-            if (value := getattr(self, field.name)) is not None
+            field.name: value[rows] for field in fields(self) if (value := getattr(self, field.name)) is not None
         }
         return TokenBatch(**parts)
 

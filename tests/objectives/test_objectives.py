@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from clozelm.errors import SettingsError
 from clozelm.families import FAMILIES
 from clozelm.objectives import OBJECTIVES, Example, Objective, Scores
+from clozelm.objectives.clm import CausalPrediction
 from clozelm.objectives.distill import Distillation
+from clozelm.objectives.hybrid import Hybrid, HybridExample
 from clozelm.objectives.mlm import MaskedPrediction
 from clozelm.objectives.pairs import NextSentence, SentenceOrder
 from clozelm.objectives.rtd import ReplacedTokens, generator_config
@@ -34,6 +36,8 @@ MAKE: dict[str, Callable[[str], Objective]] = {
     "sop": lambda family: SentenceOrder(tiny_models.tiny_model(family)),
     "rtd": lambda family: ReplacedTokens(tiny_models.tiny_config(family), generator=0.5),
     "distill": distillation,
+    "clm": lambda family: CausalPrediction(tiny_models.tiny_model(family)),
+    "hybrid": lambda family: Hybrid(tiny_models.tiny_model(family), causal=0.3),
 }
 
 
@@ -61,7 +65,8 @@ def example() -> Example:
     pairs = torch.full_like(asked, -100)
     pairs[0, 0], pairs[2, 0], pairs[5, 0] = 1, 0, 1
     draws = torch.rand(asked.shape, generator=torch.Generator().manual_seed(5))
-    return Example(batch, asked, pairs, draws)
+    is_causal = torch.tensor([True, False, True, False, True, False])
+    return HybridExample(batch, asked, pairs, draws, is_causal)
 
 
 def gradients(objective: Objective) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 from clozelm.families import Family
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.types import Reading
 
 
 def model_card(
@@ -34,13 +35,17 @@ def model_card(
         **{name: value for name, value in (facts or {}).items() if not isinstance(value, Mapping)},
     }
     fills = isinstance(model, MaskedLM)
+    reading = model.reading if isinstance(model, MaskedLM) else Reading()
+    is_stock = reading == Reading()
+    if not is_stock:
+        rows["reads"] = _reads(reading)
     card = _CARD.format(
         task="pipeline_tag: fill-mask\n" if fills else "",
         name=family.name,
         title=f"{family.name}, {config.num_layers} layers x {config.hidden_size}",
         what=_FILLS if fills else _DETECTS,
         table="\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()),
-        use=_USE_FILL.format(mask=tokenizer.token(tokenizer.vocabulary.mask_id)) if fills else _USE_DETECT,
+        use=_use(tokenizer, is_stock=is_stock) if fills else _USE_DETECT,
     )
     nested = {name: value for name, value in (facts or {}).items() if isinstance(value, Mapping)}
     return card + "".join(_section(name, value) for name, value in nested.items())
@@ -50,6 +55,17 @@ def continued_card(card: str, heading: str, facts: Mapping[str, Any]) -> str:
     """Return a card as its maker wrote it, licence and all, with one more section of ``facts``."""
     table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items())
     return f"{card.rstrip()}\n\n## {heading}\n\n| | |\n|---|---|\n{table}\n"
+
+
+def _reads(reading: Reading) -> str:
+    side = {"both": "both sides", "left": "the left side alone", "right": "the right side alone"}[reading.context]
+    return f"{side}; each piece off the vector {'before it' if reading.ahead else 'in its place'}"
+
+
+def _use(tokenizer: Tokenizer, *, is_stock: bool) -> str:
+    return _USE_OURS + (
+        _USE_STOCK.format(mask=tokenizer.token(tokenizer.vocabulary.mask_id)) if is_stock else _OTHER
+    )
 
 
 def _section(name: str, value: Mapping[str, Any]) -> str:
@@ -82,12 +98,19 @@ library_name: transformers
 
 {use}"""
 
-_USE_FILL = """```python
+_USE_OURS = """```python
 import clozelm
 
 clozelm.load("this directory").fill("Some text with a [MASK] in it.")
 ```
+"""
 
+_OTHER = """
+`transformers` opens it with the same weights, but reads text another way than the model was trained for (see
+"reads" above): its predictions there mean nothing. Vectors for fine-tuning are affected alike.
+"""
+
+_USE_STOCK = """
 ```python
 from transformers import pipeline
 

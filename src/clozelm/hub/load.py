@@ -13,11 +13,12 @@ from torch.overrides import TorchFunctionMode
 from clozelm.errors import ModelError
 from clozelm.families import FAMILIES, Family, named
 from clozelm.hub.fetch import hint
-from clozelm.hub.weights import read_tensors, read_weights
+from clozelm.hub.weights import READING, read_tensors, read_weights
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.types import Reading
 
 _HEAD_SEED = 0
 
@@ -88,7 +89,7 @@ def build(config: dict[str, Any], family: Family, directory: Path) -> tuple[Enco
     try:
         encoder_config = family.read_config(config)
         with _Undrawn():
-            return encoder_config, MaskedLM(encoder_config)
+            return encoder_config, MaskedLM(encoder_config, Reading(**config.get(READING, {})))
     except ModelError as error:
         raise ModelError(f"{directory}: {error}") from None
     except (TypeError, ValueError, ArithmeticError, AttributeError, KeyError, RuntimeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from torch import nn
 from clozelm.errors import DataError, ModelError
 from clozelm.families import Family, named
 from clozelm.hub.card import model_card
-from clozelm.hub.weights import WEIGHTS_FILE, write_weights
+from clozelm.hub.weights import READING, WEIGHTS_FILE, write_weights
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.atomic import AtomicDirectory, disk_errors
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.types import Reading
 
 # Everything that ``save`` may write; a directory that holds anything else, such as a downloaded model's
 # ``source.json``, is never replaced.
@@ -104,6 +106,8 @@ def write_files(
     dtype = str(next(iter(state.values())).dtype).removeprefix("torch.")
     config = family.write_config(model.config, tokenizer.vocabulary)
     config |= {"architectures": [architecture], "dtype": dtype}
+    if isinstance(model, MaskedLM) and model.reading != Reading():
+        config[READING] = asdict(model.reading)
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / "config.json").write_text(f"{text}\n", encoding="utf-8")
     tokenizer.write(directory)

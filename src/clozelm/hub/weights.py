@@ -21,6 +21,7 @@ from clozelm.nn.config import EncoderConfig
 from clozelm.nn.heads import MaskedLM
 
 WEIGHTS_FILE = "model.safetensors"
+READING = "clozelm_reading"  # in config.json: how a model reads, where that is not as its family does
 _WHOLE = (WEIGHTS_FILE, "pytorch_model.bin")
 
 

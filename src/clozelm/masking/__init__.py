@@ -1,7 +1,7 @@
 """Masking: strategies choose positions, ``mask`` corrupts them and keeps the promises for all of them."""
 
 from clozelm.masking.candidates import Candidates, Select, Selection
-from clozelm.masking.mask import IGNORED, Corruption, Masked, mask
+from clozelm.masking.mask import IGNORED, Corruption, Masked, Masking, mask
 from clozelm.masking.ngram import Ngram
 from clozelm.masking.rates import rate_at
 from clozelm.masking.uniform import Uniform
@@ -19,6 +19,7 @@ __all__ = [
     "Candidates",
     "Corruption",
     "Masked",
+    "Masking",
     "Ngram",
     "Select",
     "Selection",

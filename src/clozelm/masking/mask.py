@@ -71,6 +71,21 @@ class Masked:
     labels: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Masking:
+    """Everything that decides on masks but the rows: ``mask`` with its arguments settled."""
+
+    vocabulary: Vocabulary
+    select: Select
+    corruption: Corruption
+    seed: int
+    rate: float
+
+    def mask(self, rows: MaskableRows) -> Masked:
+        """Mask rows; see ``mask``."""
+        return mask(rows, self.vocabulary, self.select, rate=self.rate, corruption=self.corruption, seed=self.seed)
+
+
 def mask(
     rows: MaskableRows,
     vocabulary: Vocabulary,

@@ -8,20 +8,28 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clozelm.nn.dropout import Dropout
+from clozelm.types import Context
 
 
 def visible(
-    doc_ids: Int[Tensor, "batch seq"], positions: Int[Tensor, "batch seq"], window: int | None
+    doc_ids: Int[Tensor, "batch seq"],
+    positions: Int[Tensor, "batch seq"],
+    window: int | None,
+    context: Context = "both",
 ) -> Bool[Tensor, "batch 1 seq seq"]:
-    """Return which keys each query may see: same document, at most ``window // 2`` tokens away.
+    """Return which keys each query may see: same document, at most ``window // 2`` tokens away, on the given side.
 
-    Padding (document 0) sees padding only, so its softmax is defined; its output is never read.
+    A token always sees itself. Padding (document 0) sees padding only, so its softmax is defined; its output is
+    never read.
     """
-    same = doc_ids[:, :, None] == doc_ids[:, None, :]
-    if window is not None:
-        near = (positions[:, :, None] - positions[:, None, :]).abs() <= window // 2
-        same = same & near
-    return same[:, None]
+    seen = doc_ids[:, :, None] == doc_ids[:, None, :]
+    if window is not None or context != "both":
+        ahead = positions[:, None, :] - positions[:, :, None]
+        if window is not None:
+            seen = seen & (ahead.abs() <= window // 2)
+        if context != "both":
+            seen = seen & (ahead <= 0 if context == "left" else ahead >= 0)
+    return seen[:, None]
 
 
 def attend(

@@ -1,4 +1,4 @@
-"""One bidirectional Transformer encoder for every family."""
+"""One Transformer encoder for every family, bidirectional unless it is asked to look to one side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clozelm.nn.config import Activation, EncoderConfig
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.layout import Layout
 from clozelm.nn.select import fastest
-from clozelm.types import TokenBatch
+from clozelm.types import Context, TokenBatch
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -145,16 +145,16 @@ class Encoder(nn.Module):
         self.final_norm = _norm(config) if config.norm_first else nn.Identity()
 
     def forward(
-        self, batch: TokenBatch, *, scored: Int[Tensor, "count"] | None = None
+        self, batch: TokenBatch, *, scored: Int[Tensor, "count"] | None = None, context: Context = "both"
     ) -> Float[Tensor, "*rows hidden"]:
-        """Return one vector per token, ``[batch, seq, hidden]``.
+        """Return one vector per token, ``[batch, seq, hidden]``; in every layer a token sees its ``context``.
 
         ``scored`` names flat positions (``row * seq + column``, ascending); then only their vectors come back,
         ``[count, hidden]``, and the last layer computes queries and perceptron for them alone - the same
         numbers for less work, since nothing reads the others.
         """
         self._check(batch)
-        layout = Layout.of(batch, self.config, scored)
+        layout = Layout.of(batch, self.config, scored, context)
         x = self.embeddings(batch).flatten(0, 1)
         for index in range(self.config.num_layers):
             is_last = index == self.config.num_layers - 1

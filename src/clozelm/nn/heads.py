@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import ACTIVATIONS, Encoder, initialise
-from clozelm.types import TokenBatch
+from clozelm.types import Reading, TokenBatch
 
 
 class MlmHead(nn.Module):
@@ -46,11 +46,15 @@ class MlmHead(nn.Module):
 
 
 class MaskedLM(nn.Module):
-    """An encoder that predicts masked pieces; input and output embeddings are one matrix."""
+    """An encoder that predicts pieces; input and output embeddings are one matrix.
 
-    def __init__(self, config: EncoderConfig) -> None:
+    ``reading`` says how: as BERT does, unless told otherwise. It is no weight, and part of what a model is.
+    """
+
+    def __init__(self, config: EncoderConfig, reading: Reading | None = None) -> None:
         super().__init__()
         self.config = config
+        self.reading = reading or Reading()
         self.encoder = Encoder(config)
         self.head = MlmHead(config)
 
@@ -59,15 +63,29 @@ class MaskedLM(nn.Module):
         """The matrix that turns a vector into logits."""
         return self.encoder.embeddings.tokens.weight
 
+    def scored_hidden(self, batch: TokenBatch, scored: Int[Tensor, "count"]) -> Float[Tensor, "count hidden"]:
+        """Return the encoder's vectors that tell what stands at flat positions ``scored`` (ascending).
+
+        Where the model reads ahead these are the vectors before them; the first of a row has none.
+        """
+        return self.encoder(batch, scored=scored - int(self.reading.ahead), context=self.reading.context)  # type: ignore[no-any-return]
+
     def scored_vectors(self, batch: TokenBatch, scored: Int[Tensor, "count"]) -> Float[Tensor, "count embedding"]:
-        """Return the head's vectors at flat positions ``scored`` (ascending), before the vocabulary."""
-        return self.head.transform(self.encoder(batch, scored=scored))
+        """Return the head's vectors for flat positions ``scored`` (ascending), before the vocabulary."""
+        return self.head.transform(self.scored_hidden(batch, scored))
 
     def forward(
         self, batch: TokenBatch, scored: Int[Tensor, "count"] | None = None
     ) -> Float[Tensor, "*rows vocab"]:
-        """Return logits: at ``scored`` flat positions ``[count, vocab]``, else ``[batch, seq, vocab]``."""
-        hidden = self.encoder(batch) if scored is None else self.encoder(batch, scored=scored)
+        """Return logits of what stands at flat positions: ``[count, vocab]``, or of all ``[batch, seq, vocab]``.
+
+        Where the model reads ahead, what it says of the first column means nothing.
+        """
+        if scored is None:
+            hidden = self.encoder(batch, context=self.reading.context)
+            hidden = hidden.roll(1, dims=1) if self.reading.ahead else hidden
+        else:
+            hidden = self.scored_hidden(batch, scored)
         return nn.functional.linear(self.head.transform(hidden), self.decoder_weight, self.head.bias)
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -12,7 +12,7 @@ from clozelm.nn.attention import attend, rotary_angles, rotate_projection, visib
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.select import fastest
-from clozelm.types import TokenBatch
+from clozelm.types import Context, TokenBatch
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,13 @@ class Layout:
     scored: Scored | None
 
     @classmethod
-    def of(cls, batch: TokenBatch, config: EncoderConfig, scored: Int[Tensor, "count"] | None) -> Layout:
+    def of(
+        cls,
+        batch: TokenBatch,
+        config: EncoderConfig,
+        scored: Int[Tensor, "count"] | None,
+        context: Context = "both",
+    ) -> Layout:
         """Work out what the layers of ``config`` will ask of ``batch``."""
         rows, width = batch.input_ids.shape
         kinds = {}
@@ -63,7 +69,7 @@ class Layout:
             window = None if is_global else config.window
             theta = config.rope_theta if is_global else config.local_rope_theta
             angles = rotary_angles(batch.positions, config.head_size, theta) if config.rotary else (None, None)
-            kinds[is_global] = Kind(_mask(batch, window), *angles)
+            kinds[is_global] = Kind(_mask(batch, window, context), *angles)
         return cls(rows, width, kinds, None if scored is None else Scored.of(scored, rows, width))
 
     def scored_of(self, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "count hidden"]:
@@ -100,9 +106,9 @@ class Layout:
         return mixed.flatten(0, 1)
 
 
-def _mask(batch: TokenBatch, window: int | None) -> Bool[Tensor, "batch 1 seq seq"] | None:
-    """Return who sees whom, or None when every row is one whole document within the window."""
-    is_whole = bool((batch.doc_ids == 1).all())
+def _mask(batch: TokenBatch, window: int | None, context: Context) -> Bool[Tensor, "batch 1 seq seq"] | None:
+    """Return who sees whom, or None when every row is one whole document, within the window, and all see all."""
+    is_whole = context == "both" and bool((batch.doc_ids == 1).all())
     if is_whole and (window is None or int(batch.positions.max()) <= window // 2):
         return None
-    return visible(batch.doc_ids, batch.positions, window)
+    return visible(batch.doc_ids, batch.positions, window, context)

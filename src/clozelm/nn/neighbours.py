@@ -10,6 +10,7 @@ vectors that all tokens share to tell it to. Both are a start: every weight goes
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from clozelm.errors import ModelError
 from clozelm.nn.encoder import Embeddings, Encoder, Layer
+from clozelm.types import Context
 
 _SLOWEST = 100.0  # tokens per radian of the slowest sinusoid: what separates neighbours, not chapters
 _SHARPNESS = 10.0  # logit of the token looked at, before the softmax; others fall off within a few tokens
@@ -27,8 +29,10 @@ _PROBES = 512
 
 
 @torch.no_grad()
-def look_beside(encoder: Encoder, generator: torch.Generator) -> None:
+def look_beside(encoder: Encoder, generator: torch.Generator, context: Context = "both") -> None:
     """Let head ``h`` of every layer begin with the token 1 before, 1 after, 2 before, 2 after it, and so on.
+
+    Where tokens see one side alone, the heads begin with the tokens 1, 2, 3, ... away on that side.
 
     Learned positions: a quarter of the embedding's dimensions, at most 64, is given to sinusoids of the position,
     and tokens and segments begin without them; queries and keys read these dimensions, the keys turned by the
@@ -42,13 +46,16 @@ def look_beside(encoder: Encoder, generator: torch.Generator) -> None:
             f"Heads that look beside their token need embeddings at least {_LEAST_WIDTH} wide, not "
             f"{encoder.config.embedding_width}: widen them, or set model.look_beside=false."
         )
+    distances = [_distance(head, context) for head in range(encoder.config.num_heads)]
     if encoder.embeddings.positions is None:
-        _begin_rotary(encoder)
+        _begin_rotary(encoder, distances)
     else:
-        _begin_learned(encoder, generator)
+        _begin_learned(encoder, distances, generator)
 
 
-def _distance(head: int) -> int:
+def _distance(head: int, context: Context) -> int:
+    if context != "both":
+        return (head + 1) * (-1 if context == "left" else 1)
     return (head // 2 + 1) * (-1 if head % 2 == 0 else 1)
 
 
@@ -58,7 +65,7 @@ def _queries_and_keys(encoder: Encoder, layer: nn.Module) -> Float[Tensor, "two 
     return layer.attention.qkv.weight.view(3, config.num_heads, config.head_size, config.hidden_size)[:2]
 
 
-def _begin_rotary(encoder: Encoder) -> None:
+def _begin_rotary(encoder: Encoder, distances: Sequence[int]) -> None:
     config, tokens = encoder.config, encoder.embeddings.tokens.weight
     signs = torch.tensor([1.0, -1.0]).repeat(_SHARED_DIMS // 2)  # of mean 0, which a norm would take away
     tokens[:, :_SHARED_DIMS] = signs * config.init_std * math.sqrt(_SHARED * tokens.shape[1] / _SHARED_DIMS)
@@ -71,15 +78,15 @@ def _begin_rotary(encoder: Encoder) -> None:
         length = math.sqrt(_SHARPNESS * math.sqrt(config.head_size) / float(used.sum()))
         queries_keys = _queries_and_keys(encoder, layer)
         queries_keys[..., :_SHARED_DIMS] = 0.0
-        for head in range(config.num_heads):
-            angles = speeds * _distance(head)
+        for head, distance in enumerate(distances):
+            angles = speeds * distance
             query = length * torch.cat((used, torch.zeros_like(used)))
             key = length * torch.cat((used * angles.cos(), -used * angles.sin()))
             queries_keys[0, head, :, :_SHARED_DIMS] = torch.outer(query, read)
             queries_keys[1, head, :, :_SHARED_DIMS] = torch.outer(key, read)
 
 
-def _begin_learned(encoder: Encoder, generator: torch.Generator) -> None:
+def _begin_learned(encoder: Encoder, distances: Sequence[int], generator: torch.Generator) -> None:
     embeddings, config = encoder.embeddings, encoder.config
     size = config.head_size
     dims = min(_MOST_DIMS, config.embedding_width // 4) // 2 * 2
@@ -91,10 +98,10 @@ def _begin_learned(encoder: Encoder, generator: torch.Generator) -> None:
     scale = math.sqrt(_SHARPNESS * math.sqrt(size) / power)
     for layer in encoder.layers:
         queries_keys = _queries_and_keys(encoder, layer)
-        for head in range(config.num_heads):
+        for head, distance in enumerate(distances):
             mixed = torch.linalg.qr(torch.randn(wide, wide, generator=generator))[0][:size, :dims]
             queries_keys[0, head] += scale * mixed @ read
-            queries_keys[1, head] += scale * mixed @ _turn(-speeds * _distance(head)) @ read
+            queries_keys[1, head] += scale * mixed @ _turn(-speeds * distance) @ read
 
 
 def _place_sinusoids(embeddings: Embeddings, speeds: Float[Tensor, "half"], std: float) -> None:

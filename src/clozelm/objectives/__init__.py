@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from clozelm.objectives.clm import CausalPrediction
 from clozelm.objectives.distill import Distillation
+from clozelm.objectives.hybrid import Hybrid
 from clozelm.objectives.mlm import MaskedPrediction
 from clozelm.objectives.objective import Example, Objective, Scores, Stored
 from clozelm.objectives.pairs import NextSentence, SentenceOrder
@@ -14,6 +16,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "sop": SentenceOrder,
     "rtd": ReplacedTokens,
     "distill": Distillation,
+    "clm": CausalPrediction,
+    "hybrid": Hybrid,
 }
 
 __all__ = ["OBJECTIVES", "Example", "Objective", "Scores", "Stored"]

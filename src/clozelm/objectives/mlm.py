@@ -24,7 +24,7 @@ class MaskedPrediction(Objective):
         scored = example.predicted.nonzero().squeeze(1)
         if not len(scored):
             return {"mlm": nothing(self.masked_lm.decoder_weight)}
-        hidden = self.masked_lm.encoder(example.batch, scored=scored)
+        hidden = self.masked_lm.scored_hidden(example.batch, scored)
         return {"mlm": predict_pieces(self.masked_lm, hidden, example.labels.flatten()[scored])}
 
     def counts(self, example: Example) -> dict[str, int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,15 +12,19 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clozelm.data.rows import Rows
+from clozelm.masking.mask import IGNORED, Masking
 from clozelm.nn.cross_entropy import linear_cross_entropy
 from clozelm.nn.flops import TRAINING, encoder_flops, vocabulary_flops
 from clozelm.nn.heads import Discriminator, MaskedLM
+from clozelm.rng import generator
 from clozelm.types import TokenBatch
+from clozelm.vocab import Vocabulary
 
 
 @dataclass(frozen=True)
 class Example:
-    """A micro-batch: corrupted pieces, and what they were.
+    """A micro-batch: pieces as the model reads them, and what they were.
 
     ``labels`` holds the original piece where it is to be predicted and -100 elsewhere; ``pair_labels`` the class
     of a pair of segments at its [CLS] and -100 elsewhere; ``draws`` a uniform random number in [0, 1) for every
@@ -34,22 +38,18 @@ class Example:
 
     def rows(self, start: int, stop: int) -> Example:
         """Return rows ``start`` to ``stop``."""
-        return Example(
-            self.batch.rows(start, stop),
-            self.labels[start:stop],
-            None if self.pair_labels is None else self.pair_labels[start:stop],
-            None if self.draws is None else self.draws[start:stop],
-        )
+        parts = {name: part[start:stop] for name, part in self._extras().items()}
+        return replace(self, batch=self.batch.rows(start, stop), **parts)
 
     def to(self, device: torch.device | str) -> Example:
         """Return the same example on another device."""
-        return replace(
-            self,
-            batch=self.batch.to(device),
-            labels=self.labels.to(device, non_blocking=True),
-            pair_labels=None if self.pair_labels is None else self.pair_labels.to(device, non_blocking=True),
-            draws=None if self.draws is None else self.draws.to(device, non_blocking=True),
-        )
+        parts = {name: part.to(device, non_blocking=True) for name, part in self._extras().items()}
+        return replace(self, batch=self.batch.to(device), **parts)
+
+    def _extras(self) -> dict[str, Any]:
+        """Return what there is beside the batch, all of it tensors with a row for each of its rows."""
+        named = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "batch"}
+        return {name: part for name, part in named.items() if part is not None}
 
     @property
     def predicted(self) -> Bool[Tensor, "positions"]:
@@ -92,6 +92,19 @@ class Objective(nn.Module):
     pairs: Literal["next", "order"] | None = None
     draws: bool = False
 
+    def prepare(self, rows: Rows, masking: Masking) -> Example:
+        """Return what a step on ``rows`` computes: by default the rows masked, their original pieces as labels.
+
+        Each row is a pure function of (seed, its epoch, its row id, its tokens, rate), whatever rows are beside it.
+        """
+        masked = masking.mask(rows)
+        return Example(
+            token_batch(rows, masked.input_ids),
+            torch.from_numpy(masked.labels),
+            None if rows.pairs is None else _tensor(rows.pairs.labels),
+            torch.from_numpy(row_draws(rows, masking.seed, "draws")) if self.draws else None,
+        )
+
     def forward(self, example: Example) -> dict[str, Scores]:
         """Return the sums of every term of ``weights``; one that has nothing to score may be absent."""
         raise NotImplementedError
@@ -112,6 +125,29 @@ class Objective(nn.Module):
         return [Stored("model", self.masked_lm, {})]
 
 
+def token_batch(rows: Rows, input_ids: NDArray[np.int64]) -> TokenBatch:
+    """Return rows with the given (masked) ids as tensors."""
+    segments = None if rows.pairs is None else _tensor(rows.pairs.segment_ids)
+    return TokenBatch(_tensor(input_ids), _tensor(rows.doc_ids), _tensor(rows.positions), segments)
+
+
+def ordinary_labels(rows: Rows, vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """Return every piece of ``rows`` that is neither special nor padding as its own label, -100 elsewhere."""
+    is_ordinary = (rows.doc_ids > 0) & ~vocabulary.is_special[rows.input_ids]
+    return np.where(is_ordinary, rows.input_ids, IGNORED)
+
+
+def row_draws(rows: Rows, seed: int, stream: str, count: int | None = None) -> NDArray[np.float64]:
+    """Return ``count`` (default: a row's width) uniform numbers in [0, 1) for each row, [rows, count].
+
+    A function of the row alone, like its masks.
+    """
+    count = rows.input_ids.shape[1] if count is None else count
+    epochs = np.broadcast_to(rows.epoch, len(rows.row_ids)).tolist()
+    keys = zip(epochs, rows.row_ids.tolist(), strict=True)
+    return np.stack([generator(seed, stream, *key).random(count) for key in keys])
+
+
 def nothing(like: Tensor) -> Scores:
     """Return the scores of no prediction: sum 0, connected to no parameter."""
     zero = like.new_zeros(())
@@ -130,4 +166,9 @@ def predict_pieces(
 def masked_flops(masked_lm: MaskedLM, piece_lengths: NDArray[np.int64], predicted: int, asked: int) -> float:
     """Return the FLOPs of training on ``predicted`` pieces when ``asked`` positions are computed to the end."""
     config = masked_lm.config
-    return TRAINING * (encoder_flops(config, piece_lengths, asked) + vocabulary_flops(config, predicted))
+    encoder = encoder_flops(config, piece_lengths, asked, masked_lm.reading.context)
+    return TRAINING * (encoder + vocabulary_flops(config, predicted))
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(array.astype(np.int64, copy=False))

@@ -15,7 +15,9 @@ from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
 from clozelm.nn.neighbours import look_beside
 from clozelm.objectives import Objective
+from clozelm.objectives.clm import CausalPrediction
 from clozelm.objectives.distill import Distillation
+from clozelm.objectives.hybrid import Hybrid
 from clozelm.objectives.mlm import MaskedPrediction
 from clozelm.objectives.pairs import NextSentence, SentenceOrder
 from clozelm.objectives.rtd import ReplacedTokens
@@ -23,8 +25,9 @@ from clozelm.rng import seed_for
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.settings import DistillSettings, ModelSettings, ObjectiveSettings, PretrainSettings
 from clozelm.train.student import student_config, take_layers
+from clozelm.types import Reading
 
-_NOT_SHAPE = {"family", "size", "start", "unigram_bias", "look_beside"}
+_NOT_SHAPE = {"family", "size", "start", "unigram_bias", "look_beside", "context"}
 
 
 @dataclass(frozen=True)
@@ -65,20 +68,24 @@ def build_objective(
     generator = torch.Generator().manual_seed(seed_for(settings.run.seed, "weights"))
     if name == "rtd":
         return _detection(settings, config, store, tokenizer, generator)
-    masked_lm = MaskedLM(config)
+    masked_lm = MaskedLM(config, Reading(settings.model.context))
     masked_lm.initialise(generator)
     if given.start is not None:
         masked_lm.load_state_dict(given.start.model.state_dict())
     elif given.teacher is not None:
         take_layers(masked_lm, given.teacher.model)
     elif settings.model.look_beside:
-        look_beside(masked_lm.encoder, generator)
+        look_beside(masked_lm.encoder, generator, "left" if name == "clm" else settings.model.context)
     if given.teacher is None and (given.start is None or given.start.has_new_head):
         _start_bias(masked_lm, settings, store)
     if given.teacher is not None:
         return _distillation(masked_lm, given.teacher.model, settings.objective.distill)
     if name == "mlm":
         return MaskedPrediction(masked_lm)
+    if name == "clm":
+        return CausalPrediction(masked_lm)
+    if name == "hybrid":
+        return Hybrid(masked_lm, causal=settings.objective.hybrid.causal)
     kind = NextSentence if name == "nsp" else SentenceOrder
     paired = kind(masked_lm, pair_weight=settings.objective.pair_weight)
     initialise(paired.pair, config.init_std, generator)

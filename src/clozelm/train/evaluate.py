@@ -19,11 +19,11 @@ from clozelm.errors import DataError
 from clozelm.masking import SELECTORS
 from clozelm.masking.mask import Corruption, mask
 from clozelm.nn.heads import MaskedLM
+from clozelm.objectives.objective import token_batch
 from clozelm.text.files import find_files
 from clozelm.text.normalize import normalize
 from clozelm.text.readers import Reading, read_all
 from clozelm.text.tokenizer import Tokenizer
-from clozelm.train.plan import token_batch
 from clozelm.train.scoring import evaluating, piece_losses, ratio_interval
 from clozelm.train.words import WordEvaluation, evaluate_words
 from clozelm.vocab import Vocabulary
@@ -113,6 +113,7 @@ def evaluate_store(
 ) -> Evaluation:
     """Score a store with uniform 80/10/10 masks that depend on ``seed`` and the store's rows alone.
 
+    A causal model scores the same pieces, each given the true ones before it.
     Stops after the batch in which ``max_tokens`` is reached. The model comes back in the mode it had. Raises
     ``DataError`` when the store holds no piece that can be predicted.
     """
@@ -124,7 +125,8 @@ def evaluate_store(
             where = masked.labels != -100
             scored = torch.from_numpy(np.flatnonzero(where))
             target = torch.from_numpy(masked.labels[where])
-            loss, is_right = piece_losses(model, token_batch(rows, masked.input_ids), scored, target)
+            ids = rows.input_ids if model.reading.is_causal else masked.input_ids
+            loss, is_right = piece_losses(model, token_batch(rows, ids), scored, target)
             losses.append(loss)
             correct.append(is_right)
             labels.append(masked.labels[where])

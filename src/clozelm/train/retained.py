@@ -12,8 +12,8 @@ from clozelm.data.pack import evaluation_rows
 from clozelm.errors import DataError
 from clozelm.hub.load import load, model_directory
 from clozelm.nn.heads import MaskedLM
+from clozelm.objectives.objective import token_batch
 from clozelm.train.evaluate import evaluate_store
-from clozelm.train.plan import token_batch
 from clozelm.train.run import Run
 from clozelm.train.scoring import evaluating
 

@@ -36,6 +36,9 @@ class ModelSettings(Section):
     rope_theta: float | None = setting(None, "Rotary base of global layers; none = the size's own.", gt=1.0)
     window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
     global_every: int | None = setting(None, "Every n-th layer sees the whole document; none = the size's.", ge=1)
+    context: Literal["both", "left", "right"] = setting(
+        "both", "Which tokens of its document a token sees: itself and those on this side."
+    )
     unigram_bias: bool = setting(
         True, "Start the output bias at the log frequencies of the pieces, not at 0.", "Karpathy 2019"
     )
@@ -120,6 +123,14 @@ class RtdSettings(Section):
     weight: float = setting(50.0, "Weight of the discriminator's loss.", "Clark et al. 2020, A", gt=0.0)
 
 
+class HybridSettings(Section):
+    """Masked and causal prediction in one model."""
+
+    causal: float = setting(
+        0.5, "Share of rows read causally; the others are masked.", "Charpentier & Samuel 2024", gt=0.0, lt=1.0
+    )
+
+
 class DistillSettings(Section):
     """Distillation; weights of its three losses."""
 
@@ -140,16 +151,24 @@ class DistillSettings(Section):
 class ObjectiveSettings(Section):
     """What is learned."""
 
-    name: Literal["mlm", "nsp", "sop", "rtd", "distill"] = setting(
-        "mlm", "mlm; nsp, sop: mlm and sentence pairs; rtd: ELECTRA's; distill: from a teacher."
+    name: Literal["mlm", "nsp", "sop", "rtd", "distill", "clm", "hybrid"] = setting(
+        "mlm",
+        "mlm; nsp, sop: mlm and sentence pairs; rtd: ELECTRA's; distill: from a teacher; clm: GPT's; "
+        "hybrid: mlm and clm.",
     )
     pair_weight: float = setting(1.0, "Weight of nsp or sop beside mlm.", "Devlin et al. 2018, A.2", gt=0.0)
     rtd: RtdSettings = RtdSettings()
+    hybrid: HybridSettings = HybridSettings()
     distill: DistillSettings = DistillSettings()
 
     @model_validator(mode="after")
     def _used(self) -> ObjectiveSettings:
-        users = {"pair_weight": ("nsp", "sop"), "rtd": ("rtd",), "distill": ("distill",)}
+        users = {
+            "pair_weight": ("nsp", "sop"),
+            "rtd": ("rtd",),
+            "hybrid": ("hybrid",),
+            "distill": ("distill",),
+        }
         for field, names in users.items():
             default = type(self).model_fields[field].default
             if self.name not in names and getattr(self, field) != default:
@@ -246,6 +265,15 @@ class PretrainSettings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _context(self) -> PretrainSettings:
+        if self.model.context != "both" and self.objective.name != "mlm":
+            raise ValueError(
+                f"model.context={self.model.context} has no use with objective.name={self.objective.name}: it is "
+                "for mlm alone (clm sees the left side by itself)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rows(self) -> PretrainSettings:

@@ -68,7 +68,7 @@ def evaluate_words(
     same for every tokenizer; words are drawn by (seed, document, word), at least one a segment; all their pieces
     are masked at once, and with a piece that lies across several words all of these. Nats / ln 2 / UTF-8 bytes of
     the hidden words. Pseudo-likelihood as in Kauf & Ivanova 2023 would hide one word at a time; this hides
-    several, as in training.
+    several, as in training. A causal model, which sees no later word anyhow, reads the text as it is.
     """
     nats, sizes, documents, right = [], [], [], []
     unknown = unread = dropped = 0
@@ -136,7 +136,8 @@ def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _
         hidden &= np.isin(word, hidden_words[fits])
         if vocabulary.unk_id is not None:
             unknown += len(np.unique(word[hidden & (encoded.ids == vocabulary.unk_id)]))
-        ids = np.where(hidden, vocabulary.mask_id, encoded.ids)[:room].astype(np.int64)
+        masks = hidden & (not model.reading.is_causal)
+        ids = np.where(masks, vocabulary.mask_id, encoded.ids)[:room].astype(np.int64)
         columns = np.flatnonzero(hidden)
         whole = np.concatenate(([vocabulary.cls_id], ids, [vocabulary.sep_id]))
         windows.append(Window(whole, (columns + 1).tolist()))
