@@ -27,17 +27,22 @@ def inputs(scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
 
 @pytest.mark.usefixtures("chunk_bytes")
 @pytest.mark.parametrize("scale", [1.0, 40.0])
-def test_values_and_gradients(scale: float) -> None:
+@pytest.mark.parametrize("is_weighted", [False, True])
+def test_values_and_gradients(scale: float, is_weighted: bool) -> None:
     """A scale of 40 makes logits of hundreds, whose exponentials overflow unless the largest is taken off."""
     *ours, labels = inputs(scale)
     *theirs, _ = inputs(scale)
-    loss, correct = linear_cross_entropy(*ours, labels)
+    importance = torch.linspace(0.0, 3.0, COUNT) if is_weighted else None
+    loss, each, right = linear_cross_entropy(*ours, labels, importance)
     (2.5 * loss).backward()
     logits = theirs[0] @ theirs[1].T + theirs[2]
-    expected = F.cross_entropy(logits, labels, reduction="sum")
+    nats = F.cross_entropy(logits, labels, reduction="none")
+    expected = (nats * importance).sum() if importance is not None else nats.sum()
     (2.5 * expected).backward()
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
-    assert int(correct) == int((logits.argmax(1) == labels).sum())
+    assert torch.allclose(each, nats.detach(), rtol=1e-5, atol=1e-5)
+    assert not each.requires_grad
+    assert torch.equal(right, logits.argmax(1) == labels)
     for one, other in zip(ours, theirs, strict=True):
         assert (one.grad - other.grad).abs().max() <= 1e-5 * other.grad.abs().max()
 
@@ -45,10 +50,10 @@ def test_values_and_gradients(scale: float) -> None:
 def test_without_gradients() -> None:
     *given, labels = inputs()
     with torch.no_grad():
-        loss, correct = linear_cross_entropy(*given, labels)
-    expected, others = linear_cross_entropy(*given, labels)
+        loss, _, right = linear_cross_entropy(*given, labels)
+    expected, _, others = linear_cross_entropy(*given, labels)
     assert torch.equal(loss, expected)
-    assert torch.equal(correct, others)
+    assert torch.equal(right, others)
     assert not loss.requires_grad
 
 
@@ -62,7 +67,7 @@ def test_inputs_are_not_changed() -> None:
 def test_half_precision_sums_in_fp32() -> None:
     *given, labels = inputs()
     halves = [one.detach().bfloat16().requires_grad_() for one in given]
-    loss, _ = linear_cross_entropy(*halves, labels)
+    loss, *_ = linear_cross_entropy(*halves, labels)
     loss.backward()
     exact = F.cross_entropy(halves[0].float() @ halves[1].float().T + halves[2].float(), labels, reduction="sum")
     assert loss.dtype == torch.float32

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 CHUNK_BYTES = 64 << 20
 _SOFT_COPIES = 6  # of a chunk of logits that live at once beside a teacher's
+
+
+class PieceLosses(NamedTuple):
+    """What predictions cost: ``total`` carries gradients, ``each`` and ``right`` do not."""
+
+    total: Float[Tensor, ""]
+    each: Float[Tensor, "count"]
+    right: Bool[Tensor, "count"]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -17,29 +25,42 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, vectors: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, needs_grad: bool
-    ) -> tuple[Tensor, Tensor]:
+        ctx: Any,
+        vectors: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        labels: Tensor,
+        importance: Tensor | None,
+        needs_grad: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         loss = vectors.new_zeros((), dtype=torch.float32)
-        correct = torch.zeros((), dtype=torch.int64, device=vectors.device)
+        each = vectors.new_zeros(len(vectors), dtype=torch.float32)
+        right = torch.zeros(len(vectors), dtype=torch.bool, device=vectors.device)
         grad_vectors = torch.empty_like(vectors) if needs_grad else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_grad else None
         size = max(1, CHUNK_BYTES // (4 * len(weight)))
         for start in range(0, len(vectors), size):
-            part, target = vectors[start : start + size], labels[start : start + size, None]
+            rows = slice(start, start + size)
+            part, target = vectors[rows], labels[rows, None]
             logits = torch.addmm(bias, part, weight.t()).float()
             top, best = logits.max(dim=1, keepdim=True)
-            correct += (best == target).sum()
+            right[rows] = (best == target).squeeze(1)
             picked = logits.gather(1, target)
             logits.sub_(top).exp_()
             total = logits.sum(dim=1, keepdim=True)
-            loss += (total.log() + top - picked).sum()
+            nats = total.log() + top - picked
+            each[rows] = nats.squeeze(1)
+            share = None if importance is None else importance[rows, None]
+            loss += nats.sum() if share is None else (nats * share).sum()
             if grad_vectors is None or grad_weight is None or grad_bias is None:
                 continue
             slope = logits.div_(total).scatter_add_(1, target, torch.full_like(top, -1.0))
+            if share is not None:
+                slope *= share
             grad_bias += slope.sum(dim=0)
             slope = slope.to(weight.dtype)
-            torch.mm(slope, weight, out=grad_vectors[start : start + size])
+            torch.mm(slope, weight, out=grad_vectors[rows])
             if weight.dtype == torch.float32:
                 grad_weight.addmm_(slope.t(), part)
             else:  # chunks are added up in fp32: in bf16 what the later ones add would be rounded away
@@ -47,14 +68,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx.dtype = weight.dtype
         if needs_grad:
             ctx.save_for_backward(grad_vectors, grad_weight, grad_bias)
-        ctx.mark_non_differentiable(correct)
-        return loss, correct
+        ctx.mark_non_differentiable(each, right)
+        return loss, each, right
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         scale = grads[0]
         scaled = [(grad * scale.float()).to(ctx.dtype) for grad in ctx.saved_tensors]
-        return (*scaled, None, None)
+        return (*scaled, None, None, None)
 
 
 def linear_cross_entropy(
@@ -62,17 +83,19 @@ def linear_cross_entropy(
     weight: Float[Tensor, "vocab hidden"],
     bias: Float[Tensor, "vocab"],
     labels: Int[Tensor, "count"],
-) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Return the summed cross-entropy in nats (fp32) and how many predictions were right.
+    importance: Float[Tensor, "count"] | None = None,
+) -> PieceLosses:
+    """Return the summed cross-entropy in nats (fp32), and each prediction's own with whether it was right.
 
     Equals ``F.cross_entropy(vectors @ weight.T + bias, labels, reduction="sum")`` with its gradients, without
-    keeping the logits: peak memory is one chunk of them.
+    keeping the logits: peak memory is one chunk of them. ``importance`` multiplies each prediction's nats in the
+    sum and the gradients.
     """
     needs_grad = torch.is_grad_enabled() and (vectors.requires_grad or weight.requires_grad)
-    both: tuple[Tensor, Tensor] = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        vectors, weight, bias, labels, needs_grad
+    parts = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        vectors, weight, bias, labels, importance, needs_grad
     )
-    return both
+    return PieceLosses(*parts)
 
 
 Predictor = tuple[

@@ -155,12 +155,18 @@ def nothing(like: Tensor) -> Scores:
 
 
 def predict_pieces(
-    masked_lm: MaskedLM, hidden: Float[Tensor, "count hidden"], labels: Int[Tensor, "count"]
+    masked_lm: MaskedLM,
+    hidden: Float[Tensor, "count hidden"],
+    labels: Int[Tensor, "count"],
+    importance: Float[Tensor, "count"] | None = None,
 ) -> Scores:
-    """Return the cross-entropy of the pieces ``labels`` given the encoder's vectors at their positions, in nats."""
+    """Return the cross-entropy of the pieces ``labels`` given the encoder's vectors at their positions, in nats.
+
+    ``importance`` multiplies the loss of each of them.
+    """
     vectors = masked_lm.head.transform(hidden)
-    loss, correct = linear_cross_entropy(vectors, masked_lm.decoder_weight, masked_lm.head.bias, labels)
-    return Scores(loss, correct, len(labels))
+    found = linear_cross_entropy(vectors, masked_lm.decoder_weight, masked_lm.head.bias, labels, importance)
+    return Scores(found.total, found.right.sum(), len(labels))
 
 
 def masked_flops(masked_lm: MaskedLM, piece_lengths: NDArray[np.int64], predicted: int, asked: int) -> float:
