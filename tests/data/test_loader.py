@@ -127,3 +127,20 @@ def test_a_real_store_gives_the_same_rows(tmp_path: Path) -> None:
         writer.close({})
     store = TokenStore.open(tmp_path / "store")
     assert same(read(loader(store), [64, 64]), read(loader(), [64, 64]))
+
+
+def test_repeated_epochs_are_the_first_one_again_masks_included() -> None:
+    """Static masks (Liu et al. 2019, 4.1), also in the batch that a new epoch begins in."""
+    first = read(loader(), [1] * 200)
+    count = int((first.epoch == 0).sum())
+    assert count % 16 > 0
+    rows = read(loader(repeat=True), [16] * (4 * count // 16))
+    again = np.arange(len(rows.row_ids)) % count
+    assert not rows.epoch.any()
+    for name in ("input_ids", "doc_ids", "row_ids", "token_index"):
+        assert np.array_equal(getattr(rows, name), getattr(first, name)[again]), name
+    masks = [
+        mask(each, VOCABULARY, Uniform().select, rate=0.3, corruption=Corruption(), seed=1)
+        for each in (rows, first)
+    ]
+    assert np.array_equal(masks[0].labels, masks[1].labels[again])

@@ -99,3 +99,9 @@ def test_every_family_has_an_encoder_for_every_size(family: str) -> None:
         chosen = load(PretrainSettings, {"model": {"family": family, "size": size}})
         config = encoder_config(chosen, tiny_models.wordpiece(), Given(start=None, teacher=None))
         assert config.vocab_size == tiny_models.VOCAB_SIZE
+
+
+def test_static_masks_go_with_a_constant_rate_alone() -> None:
+    assert load(PretrainSettings, {}, ["masking.dynamic=false"]).masking.dynamic is False
+    with pytest.raises(SettingsError, match=r"masking.dynamic=false does not go with masking.schedule=linear"):
+        load(PretrainSettings, {}, ["masking.dynamic=false", "masking.schedule=linear", "masking.rate_end=0.1"])

@@ -30,7 +30,9 @@ class RowLoader:
 
     With ``world`` ranks every rank asks for the same global batch and gets its contiguous share, so
     rows, row ids and therefore masks do not depend on the number of ranks. Plans of the last few
-    windows are kept. With ``pairs`` the rows hold sentence pairs, see ``clozelm.data.pairs``.
+    windows are kept. With ``pairs`` the rows hold sentence pairs, see ``clozelm.data.pairs``. With
+    ``repeat`` every epoch gives the rows of epoch 0 again, in the same order and numbered alike, so that
+    whatever is drawn by row - masks above all - is drawn once for all.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class RowLoader:
         world: int = 1,
         rank: int = 0,
         pairs: PairKind | None = None,
+        repeat: bool = False,
     ) -> None:
         check_store(store, row_length)
         if pairs is not None:
@@ -54,6 +57,7 @@ class RowLoader:
         self.row_length = row_length
         self.world = world
         self.rank = rank
+        self.repeat = repeat
         self.num_windows = num_windows(store)
 
         @lru_cache(maxsize=_PLANS_KEPT)
@@ -76,7 +80,7 @@ class RowLoader:
         parts: list[Rows] = []
         done = 0
         while done < num_rows:
-            plan = self.plan(cursor.epoch, cursor.window)
+            plan = self.plan(self._epoch(cursor), cursor.window)
             stop = min(plan.num_rows, cursor.row + num_rows - done)
             first = max(cursor.row, cursor.row + mine_from - done)
             last = min(stop, cursor.row + mine_to - done)
@@ -93,8 +97,12 @@ class RowLoader:
             plan.take(rows),
             row_length=self.row_length,
             row_ids=(cursor.window << 32) | rows,
-            epoch=cursor.epoch,
+            epoch=self._epoch(cursor),
         )
+
+    def _epoch(self, cursor: Cursor) -> int:
+        """Return the epoch whose rows stand at ``cursor``."""
+        return 0 if self.repeat else cursor.epoch
 
     def _moved(self, cursor: Cursor, row: int, num_rows: int) -> Cursor:
         """Move on to ``row``, or to the next window or epoch when the window is used up."""

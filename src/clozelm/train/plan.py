@@ -41,7 +41,12 @@ class Batches:
         self.rows_per_step = data.tokens_per_step // data.row_length
         self.rows_at_once = max(1, data.micro_batch_tokens // data.row_length)
         self.loader = RowLoader(
-            store, vocabulary, row_length=data.row_length, seed=self.seed, pairs=objective.pairs
+            store,
+            vocabulary,
+            row_length=data.row_length,
+            seed=self.seed,
+            pairs=objective.pairs,
+            repeat=not masking.dynamic,
         )
         self.select = SELECTORS[masking.strategy]().select
         self.corruption = Corruption(masking.corruption.mask, masking.corruption.random)

@@ -94,7 +94,21 @@ class MaskingSettings(Section):
     rate: float = setting(0.15, "Share of tokens predicted, at the first step.", "Devlin et al. 2018, 3.1")
     rate_end: float | None = setting(None, "Share at the last step, for schedule = linear.", "Yang et al. 2022")
     schedule: Literal["constant", "linear"] = setting("constant", "How the rate moves over the run.")
+    dynamic: bool = setting(
+        True,
+        "Draw masks anew in every epoch; false = rows and masks of the first epoch in all.",
+        "Liu et al. 2019, 4.1",
+    )
     corruption: CorruptionSettings = CorruptionSettings()
+
+    @model_validator(mode="after")
+    def _static(self) -> MaskingSettings:
+        if not self.dynamic and self.schedule != "constant":
+            raise ValueError(
+                f"masking.dynamic=false does not go with masking.schedule={self.schedule}: masks change with "
+                "the rate"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rates(self) -> MaskingSettings:
