@@ -49,15 +49,33 @@ def load(
     An override is ``section.key=value`` with the value as in TOML, where quotes may be left out; ``none``
     stands for "no value" wherever the setting allows that, in the file as well.
     """
-    given = read_toml(source) if isinstance(source, Path | str) else _copy(source or {})
-    for override in overrides:
-        _apply(cls, given, override)
-    _refuse_unknown(cls, given)
+    given = tree(cls, source, overrides)
     _choose_variants(cls, given)
     try:
         return cls.model_validate(_with_nones(cls, given))
     except ValidationError as error:
         raise SettingsError("; ".join(_messages(cls, given, error))) from None
+
+
+def tree(
+    cls: type[BaseModel], source: Path | str | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Merge as ``load`` does, refuse names that are no settings, and return the values as they were given."""
+    given = read_toml(source) if isinstance(source, Path | str) else _copy(source or {})
+    for override in overrides:
+        _apply(cls, given, override)
+    _refuse_unknown(cls, given)
+    return given
+
+
+def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tree ``below`` with the values of ``above`` over it, table by table."""
+    merged = _copy(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        is_table = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        merged[key] = overlaid(inner, value) if is_table else value  # type: ignore[arg-type]
+    return merged
 
 
 def read_toml(path: Path | str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ COMMANDS = (
     "prepare",
     "pretrain",
     "adapt",
+    "compare",
     "evaluate",
     "fill",
     "inspect",

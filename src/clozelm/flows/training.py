@@ -14,12 +14,15 @@ from clozelm.train.run import JOURNAL, Run
 from clozelm.train.settings import PretrainSettings
 
 
-def recipe_path(name: str | Path) -> Path:
-    """Return the file of a recipe: a path, or the name of one that ships with the package."""
+def recipe_path(name: str | Path, *, within: str = ".") -> Path:
+    """Return the file of a recipe: a path, or the name of one that ships with the package.
+
+    ``within`` is where among the shipped recipes to look: those of comparisons lie in ``compare``.
+    """
     path = Path(name)
     if path.is_file():
         return path
-    folder = Path(str(resources.files("clozelm") / "recipes"))
+    folder = Path(str(resources.files("clozelm") / "recipes")) / within
     shipped = folder / f"{name}.toml"
     if len(path.parts) == 1 and shipped.is_file():
         return shipped

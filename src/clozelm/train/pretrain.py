@@ -32,6 +32,7 @@ from clozelm.train.tally import Tally
 class StepReport:
     """What one optimiser update did. Losses are nats per prediction; times are seconds of this update alone.
 
+    ``flops`` are the floating-point operations that the update had to do, however it was computed.
     ``loss`` and ``accuracy`` are of the masked pieces. ``terms`` has the losses, accuracies and shares of class 1
     of an objective's other terms, such as ``nsp_loss``; ``heldout_nsp_loss`` is the same on held-out text.
     """
@@ -49,6 +50,7 @@ class StepReport:
     gradient_norm: float
     learning_rate: float
     mask_rate: float
+    flops: float
     heldout_loss: float | None = None
     heldout_accuracy: float | None = None
     is_saved: bool = False
@@ -126,6 +128,7 @@ def _step(run: Run, rate: float) -> StepReport:
         gradient_norm=norm,
         learning_rate=run.optimisers.learning_rates()["adamw"],
         mask_rate=rate,
+        flops=data.flops,
         terms=tally.means(others),
     )
 

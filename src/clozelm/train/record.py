@@ -86,12 +86,7 @@ def _check_new(settings: PretrainSettings, out: Path) -> None:
 
 def _check_same(record: dict[str, Any], settings: PretrainSettings, store: TokenStore, out: Path) -> None:
     """Refuse to resume under other settings or on other tokens, naming what differs."""
-    before, now = _flat(record["settings"]), _flat(settings.model_dump(mode="json"))
-    differing = [
-        f"{key} was {before.get(key)}, now {now.get(key)}"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
+    differing = differences(record["settings"], settings.model_dump(mode="json"))
     if differing:
         raise SettingsError(
             f"{out} holds a run of other settings ({'; '.join(differing)}): use them again to resume it, or "
@@ -104,6 +99,16 @@ def _check_same(record: dict[str, Any], settings: PretrainSettings, store: Token
         )
     if record["data"] != data_fingerprint(store):
         raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say of every setting in which two trees differ what it was and what it is, by its dotted name."""
+    old, new = _flat(before), _flat(now)
+    return [
+        f"{key} was {old.get(key)}, now {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

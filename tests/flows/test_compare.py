@@ -1,0 +1,228 @@
+"""A comparison of tiny arms: trained, stopped, resumed, refused, and reported with the numbers of its runs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from clozelm.errors import DataError, SettingsError
+from clozelm.flows import compare
+from clozelm.flows.compare_settings import FOLDER, Comparison, _arm, load_comparison
+from clozelm.flows.training import recipe_path
+from clozelm.settings import read_toml
+from clozelm.train.journal import records
+from clozelm.train.pretrain import train
+from clozelm.train.run import Run
+from tests import tiny_runs
+
+pytestmark = pytest.mark.usefixtures("known_machine")
+
+QUIET = Console(quiet=True)
+ARMS: dict[str, dict[str, Any]] = {
+    "uniform": {"label": "single pieces", "about": "as in BERT"},
+    "words": {"masking": {"strategy": "whole_word"}},
+}
+
+
+def toml(table: Mapping[str, Any], prefix: str = "") -> str:
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    lines = [f"[{prefix}]"] if prefix else []
+    lines += [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            lines.append(toml(value, f"{prefix}.{json.dumps(key)}" if prefix else json.dumps(key)))
+    return "\n".join(lines) + "\n"
+
+
+def recipe(folder: Path, arms: Mapping[str, Any] = ARMS, **changes: Any) -> Path:
+    base = {key: value for key, value in tiny_runs.TINY.items() if key != "budget"}
+    terms = {"budget": "steps", "amount": 4, "seeds": [0, 1], "title": "pieces or words"} | changes
+    path = folder / "comparison.toml"
+    path.write_text(toml({"compare": terms, "base": base, "arms": arms}), encoding="utf-8")
+    return path
+
+
+def started(comparison: Comparison, data: Path, out: Path, **options: Any) -> compare.Plan:
+    plan = compare.begin(comparison, data=data, out=out)
+    assert compare.train_arms(plan, console=QUIET, **options)
+    return plan
+
+
+def test_arms_and_seeds_are_ordinary_runs(tiny_store: Path, tmp_path: Path) -> None:
+    comparison = load_comparison(recipe(tmp_path))
+    plan = started(comparison, tiny_store, tmp_path / "out")
+    assert not plan.unfinished
+    assert [(job.arm.name, job.seed) for job in plan.jobs] == [
+        ("uniform", 0),
+        ("words", 0),
+        ("uniform", 1),
+        ("words", 1),
+    ]
+    alone = tiny_runs.settings("masking.strategy=whole_word", "run.seed=1", "budget.steps=4")
+    tiny_runs.trained(alone, tiny_store, tmp_path / "alone")
+    tiny_runs.assert_equal_runs(tmp_path / "alone", tmp_path / "out" / "arms" / "words" / "seed-1")
+
+
+def test_what_is_finished_is_not_trained_again_and_the_rest_is_resumed(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = load_comparison(recipe(tmp_path))
+    started(comparison, tiny_store, tmp_path / "straight")
+    plan = compare.begin(comparison, data=tiny_store, out=tmp_path / "cut")
+    assert compare.train_arms(plan, only=["words"], console=QUIET)
+    assert [job.arm.name for job in plan.unfinished] == ["uniform", "uniform"]
+    first = plan.unfinished[0]
+    tiny_runs.trained(first.settings, first.store, first.out, stop_after=2)
+    opened = []
+
+    def noted(plan: compare.Plan, job: compare.Job) -> Run:
+        opened.append((job.arm.name, job.seed))
+        return Run.open(job.settings, data=job.store, out=job.out, heldout=plan.heldout)
+
+    monkeypatch.setattr(compare, "open_run", noted)
+    started(comparison, tiny_store, tmp_path / "cut")
+    assert opened == [("uniform", 0), ("uniform", 1)]
+    for job in plan.jobs:
+        other = tmp_path / "straight" / "arms" / job.arm.name / f"seed-{job.seed}"
+        tiny_runs.assert_equal_runs(job.out, other)
+
+
+def test_a_signal_stops_between_steps_and_later_runs_are_not_begun(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comparison = load_comparison(recipe(tmp_path))
+
+    def interrupted(run: Run, **_: Any) -> None:
+        list(train(run, stop_after=2))
+
+    monkeypatch.setattr(compare, "show_run", interrupted)
+    plan = compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+    assert not compare.train_arms(plan, console=QUIET)
+    assert len(plan.unfinished) == 4
+    assert [path.name for path in (tmp_path / "out" / "arms").iterdir()] == ["uniform"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "amount", "steps"), [("steps", 3, [3, 3]), ("tokens", 1024, [4, 4]), ("flops", None, None)]
+)
+def test_the_budget_is_equal(
+    budget: str, amount: float | None, steps: list[int] | None, tiny_store: Path, tmp_path: Path
+) -> None:
+    arms = ARMS | {"many": {"masking": {"rate": 0.8, "rate_end": 0.7}}}
+    amount = amount or 3e8
+    comparison = load_comparison(recipe(tmp_path, arms, budget=budget, amount=amount, seeds=[0]))
+    plan = started(comparison, tiny_store, tmp_path / "out")
+    journals = [list(records(job.out / "journal.jsonl")) for job in plan.jobs]
+    if steps is not None:
+        assert [len(each) for each in journals][:2] == steps
+    else:
+        spent = [sum(float(record["flops"] or 0) for record in each) for each in journals]
+        assert spent == pytest.approx([amount] * 3, rel=0.1)
+        assert len(journals[2]) < len(journals[0])
+        again = compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+        assert not again.unfinished
+
+
+def test_changed_settings_are_refused_by_arm_and_key(tiny_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compare.begin(load_comparison(recipe(tmp_path)), data=tiny_store, out=out)
+
+    def refused(*overrides: str) -> str:
+        with pytest.raises(SettingsError) as caught:
+            compare.begin(load_comparison(recipe(tmp_path), overrides), data=tiny_store, out=out)
+        return str(caught.value)
+
+    assert "arms.words.masking.rate was 0.3, now 0.25" in refused("arms.words.masking.rate=0.25")
+    assert "compare.amount was 4.0, now 5.0" in refused("compare.amount=5")
+    assert "arms.uniform.optim.learning_rate was 0.001, now 0.002" in refused("base.optim.learning_rate=0.002")
+    more = load_comparison(recipe(tmp_path, ARMS | {"third": {"masking": {"rate": 0.4}}}, seeds=[0, 1, 2]))
+    assert len(compare.begin(more, data=tiny_store, out=out).jobs) == 9
+
+
+def test_other_tokenizers_are_refused(tiny_store: Path, texts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = tiny_runs.make_store(tmp_path / "other", texts, tiny_runs.tokenizer(texts, "bpe"))
+    comparison = load_comparison(recipe(tmp_path, ARMS | {"bytes": {"store": str(other)}}))
+    with pytest.raises(DataError, match=r"a loss per piece does not compare across tokenizers"):
+        compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arms", "overrides", "said"),
+    [
+        ({}, (), "has no arms: add a table [arms.NAME]"),
+        (
+            {"a": {"masking": {"rte": 0.2}}},
+            (),
+            "[arms.a] Unknown setting 'masking.rte'. Did you mean 'masking.rate'?",
+        ),
+        ({"a": {}, "b": {}}, (), "Arms 'a' and 'b' have equal settings"),
+        ({"a": 3}, (), "arms.a=3 must be a table of settings"),
+        ({"a": {"label": 3}}, (), "arms.a.label=3 must be text"),
+        ({"a b": {}}, (), "names a folder"),
+        ({"a": {"budget": {"steps": 3}}}, (), "set compare.budget and compare.amount"),
+        ({"a": {"run": {"seed": 3}}}, (), "set compare.seeds"),
+        (ARMS, ("compare.amount=0",), "compare.amount=0 must be greater than 0"),
+        (ARMS, ("compare.budget=hours",), "compare.budget=hours must be"),
+        (ARMS, ("compare.seeds=[1, 1]",), "must be one or more different numbers"),
+        (ARMS, ("compare.amuont=3",), "Did you mean 'compare.amount'?"),
+        (ARMS, ("masking.rate=0.3",), "write base.masking.rate=0.3 for all arms, or arms.uniform.masking.rate=0.3"),
+        (ARMS, ("arms.word.masking.rate=0.3",), "There is no arm 'word'. Did you mean 'words'?"),
+        (ARMS, ("bsae.masking.rate=0.3",), "Did you mean 'base'?"),
+        (ARMS, ("measure.probe=a.csv",), "measure.probe needs measure.probe_dev"),
+    ],
+)
+def test_mistakes(arms: dict[str, Any], overrides: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_comparison(recipe(tmp_path, arms), overrides)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides_stand_above_the_table_they_are_of(tmp_path: Path) -> None:
+    comparison = load_comparison(
+        recipe(tmp_path, {"a": {}, "b": {"masking": {"rate": 0.2}}}),
+        ("base.masking.rate=0.4", "arms.a.label=first", "arms.b.masking.rate_end=0.1", "compare.seeds=[3]"),
+    )
+    first, second = comparison.arms
+    assert (first.settings.masking.rate, first.label) == (0.4, "first")
+    assert (second.settings.masking.rate, second.settings.masking.rate_end) == (0.2, 0.1)
+    assert comparison.settings.compare.seeds == (3,)
+
+
+def test_a_shipped_recipe_may_be_the_base(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(
+        'base = "demo"\n[compare]\namount = 5\n[arms.a]\n[arms.b.masking]\nrate = 0.4\n', encoding="utf-8"
+    )
+    first, second = load_comparison(path).arms
+    assert first.settings.optim.name == second.settings.optim.name == "muon"
+    assert (first.settings.masking.rate, second.settings.masking.rate) == (0.5, 0.4)
+
+
+SHIPPED = sorted(path.stem for path in (Path(compare.__file__).parents[1] / "recipes" / "compare").glob("*.toml"))
+NOT_YET = ("objective.name=", "masking.strategy=", "Unknown setting 'model.context'")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_comparison_loads(name: str) -> None:
+    """Arms of objectives and strategies that are not there are left out of the test, and of nothing else."""
+    table = read_toml(recipe_path(name, within=FOLDER))
+    problems = {arm: problem(arm, settings, table["base"]) for arm, settings in table["arms"].items()}
+    assert all(said.startswith(NOT_YET) for said in problems.values() if said), problems
+    assert "" in problems.values()
+    if not any(problems.values()):
+        assert [arm.name for arm in load_comparison(name).arms] == list(problems)
+
+
+def problem(arm: str, settings: Any, base: dict[str, Any]) -> str:
+    """What an arm is refused for; empty where it is not."""
+    try:
+        _arm(arm, settings, base, ())
+    except SettingsError as error:
+        return str(error).removeprefix(f"[arms.{arm}] ")
+    return ""
