@@ -35,7 +35,7 @@ def main() -> None:
     with given.out.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
     for name, part in parts.items():
-        print(f"{len(part):,} {name}, {sum(map(len, part)):,} characters")  # noqa: T201
+        print(f"{len(part):,} {name}, {sum(map(len, part)):,} characters")
 
 
 def _abstracts(path: Path) -> Iterator[str]:

@@ -21,7 +21,7 @@ from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.cost import flops_a_step, peak_bytes, restart_peak
 from clozelm.train.denormals import start_threads
-from clozelm.train.record import data_fingerprint, differences, open_data, open_heldout
+from clozelm.train.record import completed, data_fingerprint, differences, open_data, open_heldout
 from clozelm.train.run import Run
 from clozelm.train.settings import PretrainSettings
 
@@ -171,7 +171,7 @@ def _check_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
     for name, arm in now["arms"].items():
         old = before.get("arms", {}).get(name)
         if old is not None:
-            changed += [f"arms.{name}.{each}" for each in differences(old["settings"], arm["settings"])]
+            changed += [f"arms.{name}.{each}" for each in differences(completed(old["settings"]), arm["settings"])]
             if old["data"] != arm["data"]:
                 changed.append(f"arms.{name} had other tokens ({old['data']}, now {arm['data']})")
     if changed:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from clozelm.data.prepare import HELD_OUT
 from clozelm.data.store import TOKENIZER, TokenStore, read_manifest
 from clozelm.errors import DataError, SettingsError
@@ -86,7 +88,7 @@ def _check_new(settings: PretrainSettings, out: Path) -> None:
 
 def _check_same(record: dict[str, Any], settings: PretrainSettings, store: TokenStore, out: Path) -> None:
     """Refuse to resume under other settings or on other tokens, naming what differs."""
-    differing = differences(record["settings"], settings.model_dump(mode="json"))
+    differing = differences(completed(record["settings"]), settings.model_dump(mode="json"))
     if differing:
         raise SettingsError(
             f"{out} holds a run of other settings ({'; '.join(differing)}): use them again to resume it, or "
@@ -99,6 +101,14 @@ def _check_same(record: dict[str, Any], settings: PretrainSettings, store: Token
         )
     if record["data"] != data_fingerprint(store):
         raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")
+
+
+def completed(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return recorded settings with what has become a setting since, at its default, which changes nothing."""
+    try:
+        return PretrainSettings.model_validate(recorded).model_dump(mode="json")
+    except ValidationError:
+        return recorded
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -1,0 +1,46 @@
+"""What a run's record says, and what of it may be older than the program that reads it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clozelm.errors import SettingsError
+from tests import tiny_runs
+
+pytestmark = pytest.mark.usefixtures("known_machine")
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> tuple[Path, Path]:
+    """A store, and a run on it that was stopped after two steps."""
+    texts = tiny_runs.abstracts(30)
+    store = tiny_runs.make_store(tmp_path, texts, tiny_runs.tokenizer(texts))
+    tiny_runs.trained(tiny_runs.settings(), store, tmp_path / "run", stop_after=2)
+    return store, tmp_path / "run"
+
+
+def rewrite(run: Path, **changes: object) -> None:
+    record = json.loads((run / "run.json").read_text())
+    model = record["settings"]["model"]
+    for key, value in changes.items():
+        if value is None:
+            del model[key]
+        else:
+            model[key] = value
+    (run / "run.json").write_text(json.dumps(record))
+
+
+def test_a_run_from_before_a_setting_existed_goes_on(begun: tuple[Path, Path]) -> None:
+    store, run = begun
+    rewrite(run, context=None, look_beside=None)
+    assert len(tiny_runs.trained(tiny_runs.settings(), store, run)) == 4
+    with pytest.raises(SettingsError, match=r"model\.context was both, now left"):
+        tiny_runs.trained(tiny_runs.settings("model.context=left"), store, run)
+
+
+def test_a_setting_that_is_no_more_is_named(begun: tuple[Path, Path]) -> None:
+    store, run = begun
+    rewrite(run, colour="red")
+    with pytest.raises(SettingsError, match=r"model\.colour was red, now None"):
+        tiny_runs.trained(tiny_runs.settings(), store, run)
