@@ -10,7 +10,7 @@ from rich.console import Console
 
 from clozelm.errors import DataError, SettingsError
 from clozelm.flows import compare
-from clozelm.flows.compare_settings import FOLDER, Comparison, _arm, load_comparison
+from clozelm.flows.compare_settings import FOLDER, Comparison, _arm, _base, load_comparison
 from clozelm.flows.training import recipe_path
 from clozelm.settings import read_toml
 from clozelm.train.journal import records
@@ -212,7 +212,8 @@ NOT_YET = ("objective.name=", "masking.strategy=", "Unknown setting 'model.conte
 def test_every_shipped_comparison_loads(name: str) -> None:
     """Arms of objectives and strategies that are not there are left out of the test, and of nothing else."""
     table = read_toml(recipe_path(name, within=FOLDER))
-    problems = {arm: problem(arm, settings, table["base"]) for arm, settings in table["arms"].items()}
+    base = _base(table["base"], (), Path(name))
+    problems = {arm: problem(arm, settings, base) for arm, settings in table["arms"].items()}
     assert all(said.startswith(NOT_YET) for said in problems.values() if said), problems
     assert "" in problems.values()
     if not any(problems.values()):
