@@ -110,7 +110,7 @@ def mask(
     leader = np.zeros((num_rows, seq), dtype=np.int64)
     draws = np.empty((num_rows, seq, 2))
     epochs = np.broadcast_to(rows.epoch, num_rows).tolist()
-    pieces = _pieces(rows.doc_ids, may_mask)
+    pieces = maskable_pieces(rows.doc_ids, may_mask)
     for row, row_id in enumerate(rows.row_ids.tolist()):
         rng = generator(seed, "mask", epochs[row], row_id)
         for start, stop in pieces[row]:
@@ -133,7 +133,7 @@ def _word_starts(rows: MaskableRows, vocabulary: Vocabulary) -> NDArray[np.bool_
     return starts
 
 
-def _pieces(doc_ids: NDArray[np.int32], may_mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
+def maskable_pieces(doc_ids: NDArray[np.int32], may_mask: NDArray[np.bool_]) -> list[list[tuple[int, int]]]:
     """List for each row the (start, stop) of its document pieces that have a maskable token."""
     num_rows, seq = doc_ids.shape
     pieces: list[list[tuple[int, int]]] = [[] for _ in range(num_rows)]
