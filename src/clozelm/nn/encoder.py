@@ -114,22 +114,34 @@ class Layer(nn.Module):
         self.attention = Attention(config, is_global=config.is_global(index))
         self.mlp = FeedForward(config)
         has_attention_norm = index > 0 or not config.norm_first
-        self.attention_norm = _norm(config) if has_attention_norm else nn.Identity()
-        self.mlp_norm = _norm(config)
+        self.attention_norm = norm(config) if has_attention_norm else nn.Identity()
+        self.mlp_norm = norm(config)
         self.dropout = Dropout(config.dropout)
 
     def forward(
         self, x: Float[Tensor, "tokens hidden"], layout: Layout, *, scored_only: bool = False
     ) -> Float[Tensor, "count hidden"]:
         """Return the layer's output, for the scored positions alone if asked."""
+        return self.perceive(self.attend(x, layout, scored_only=scored_only))
+
+    def attend(
+        self, x: Float[Tensor, "tokens hidden"], layout: Layout, *, scored_only: bool = False
+    ) -> Float[Tensor, "count hidden"]:
+        """Return the first half of the layer: what tokens and attention add up to."""
         asked = layout.scored_of(x) if scored_only else x
         if self.norm_first:
             mixed = self.attention(self.attention_norm(x), layout, scored_only=scored_only)
-            asked = asked + self.dropout(mixed)
-            out: Tensor = asked + self.dropout(self.mlp(self.mlp_norm(asked)))
+            out: Tensor = asked + self.dropout(mixed)
             return out
-        asked = self.attention_norm(asked + self.dropout(self.attention(x, layout, scored_only=scored_only)))
-        out = self.mlp_norm(asked + self.dropout(self.mlp(asked)))
+        out = self.attention_norm(asked + self.dropout(self.attention(x, layout, scored_only=scored_only)))
+        return out
+
+    def perceive(self, x: Float[Tensor, "count hidden"]) -> Float[Tensor, "count hidden"]:
+        """Return the second half: what tokens and perceptron add up to."""
+        if self.norm_first:
+            out: Tensor = x + self.dropout(self.mlp(self.mlp_norm(x)))
+            return out
+        out = self.mlp_norm(x + self.dropout(self.mlp(x)))
         return out
 
 
@@ -142,7 +154,7 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         num_sets = config.num_layers if config.num_groups is None else config.num_groups
         self.layers = nn.ModuleList(Layer(config, index) for index in range(num_sets))
-        self.final_norm = _norm(config) if config.norm_first else nn.Identity()
+        self.final_norm = norm(config) if config.norm_first else nn.Identity()
 
     def forward(
         self, batch: TokenBatch, *, scored: Int[Tensor, "count"] | None = None, context: Context = "both"
@@ -153,7 +165,7 @@ class Encoder(nn.Module):
         ``[count, hidden]``, and the last layer computes queries and perceptron for them alone - the same
         numbers for less work, since nothing reads the others.
         """
-        self._check(batch)
+        check_positions(batch, self.config)
         layout = Layout.of(batch, self.config, scored, context)
         x = self.embeddings(batch).flatten(0, 1)
         for index in range(self.config.num_layers):
@@ -163,19 +175,20 @@ class Encoder(nn.Module):
         out: Tensor = self.final_norm(x)
         return out if scored is not None else out.view(*batch.input_ids.shape, -1)
 
-    def _check(self, batch: TokenBatch) -> None:
-        width = batch.input_ids.shape[1]
-        if not self.config.rotary and width > self.config.max_positions:
-            longest = int(batch.positions.max()) + 1
-            if longest > self.config.max_positions:
-                raise ModelError(
-                    f"A document of {longest} tokens is longer than this model's {self.config.max_positions} "
-                    "positions: cut or window it."
-                )
-
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew: normal with ``init_std``, norms one, biases zero (Devlin et al. 2018)."""
         initialise(self, self.config.init_std, generator)
+
+
+def check_positions(batch: TokenBatch, config: EncoderConfig) -> None:
+    """Refuse a document that is longer than the table of positions."""
+    if not config.rotary and batch.input_ids.shape[1] > config.max_positions:
+        longest = int(batch.positions.max()) + 1
+        if longest > config.max_positions:
+            raise ModelError(
+                f"A document of {longest} tokens is longer than this model's {config.max_positions} positions: "
+                "cut or window it."
+            )
 
 
 def initialise(module: nn.Module, std: float, generator: torch.Generator) -> None:
@@ -193,5 +206,6 @@ def initialise(module: nn.Module, std: float, generator: torch.Generator) -> Non
             nn.init.zeros_(bias)
 
 
-def _norm(config: EncoderConfig) -> nn.LayerNorm:
+def norm(config: EncoderConfig) -> nn.LayerNorm:
+    """Return a norm of the vectors between layers."""
     return nn.LayerNorm(config.hidden_size, eps=config.norm_eps, bias=config.use_bias)

@@ -35,6 +35,25 @@ def encoder_flops(
     return 2.0 * total
 
 
+def decoder_flops(
+    config: EncoderConfig, target_lengths: NDArray[np.int64], piece_lengths: NDArray[np.int64]
+) -> float:
+    """Return the FLOPs of a forward pass of a decoder over ``target_lengths``, beside the encoder's pieces.
+
+    Counts as ``encoder_flops`` does; in cross-attention every target token reads the whole of its piece.
+    """
+    hidden = config.hidden_size
+    tokens, read = float(target_lengths.sum()), float(piece_lengths[target_lengths > 0].sum())
+    perceptron = hidden * config.intermediate_size * (3 if config.gated else 2)
+    crossed = float((target_lengths.astype(np.float64) * piece_lengths).sum())
+    total = 0.0 if config.embedding_size is None else tokens * config.embedding_size * hidden
+    for index in range(config.num_layers):
+        pairs = visible_pairs(target_lengths, None if config.is_global(index) else config.window, "left")
+        own = tokens * (4 * hidden**2 + perceptron) + 2 * pairs * hidden
+        total += own + (tokens + read) * 2 * hidden**2 + 2 * crossed * hidden
+    return 2.0 * total
+
+
 def vocabulary_flops(config: EncoderConfig, count: int) -> float:
     """Return the FLOPs of a forward pass through the head for masked language modelling at ``count`` positions."""
     width = config.embedding_width

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from clozelm.nn.decoder import CrossAttention
 from clozelm.nn.encoder import Attention, FeedForward, Layer
 from clozelm.train.masters import Masters
 from clozelm.train.muon import Muon, Precision, Scaling
@@ -103,7 +104,7 @@ def build(
     """Build the optimisers of ``OPTIMISERS[name]`` over the model's weights, or over their ``masters``.
 
     AdamW decays everything but biases and norms (Devlin et al. 2018, A.2). With "muon" the matrices
-    inside the encoder's layers go to Muon, everything else (embeddings, head, norms, biases) to AdamW
+    inside layers go to Muon, everything else (embeddings, head, norms, biases) to AdamW
     (Jordan et al. 2024).
     """
     matrices, others = OPTIMISERS[name](model)
@@ -153,7 +154,7 @@ def _all_to_adamw(model: nn.Module) -> tuple[Named, Named]:
 
 
 def _matrices_to_muon(model: nn.Module) -> tuple[Named, Named]:
-    layers = [part for part in model.modules() if isinstance(part, Layer)]
+    layers = [part for part in model.modules() if isinstance(part, Layer | CrossAttention)]
     inside = {id(p) for layer in layers for p in layer.parameters() if p.ndim == 2}
     named = dict(model.named_parameters())
     matrices = {name: p for name, p in named.items() if id(p) in inside}
@@ -192,6 +193,8 @@ def _blocks(model: nn.Module) -> dict[str, int]:
     for name, module in model.named_modules():
         if isinstance(module, Attention):
             counts[f"{name}.qkv.weight"] = 3
+        if isinstance(module, CrossAttention):
+            counts[f"{name}.key_value.weight"] = 2
         if isinstance(module, FeedForward) and module.is_gated:
             counts[f"{name}.up.weight"] = 2
     return counts
