@@ -64,6 +64,9 @@ def closing(run: "Run") -> None:
         return
     if run.settings.objective.name == "distill" and run.heldout is not None:
         _show_retained(run)
+    if not run.objective.fills_masks:
+        typer.echo(f"Models: {', '.join(str(run.out / one.folder) for one in run.objective.stored())}")
+        return
     folder = "generator" if run.settings.objective.name == "rtd" else "model"
     model = run.out / folder
     typer.echo(f'Model: {model}\nTry:   cloze fill {model} "Machine learning is a [MASK] technology."')

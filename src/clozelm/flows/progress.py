@@ -21,7 +21,7 @@ class ProgressLine:
     """The running figures of a run as one line of text; the loss is averaged over recent steps."""
 
     def __init__(self, run: Run) -> None:
-        self.unigram = run.unigram_nats
+        self.unigram = run.unigram_nats if run.objective.fills_masks else None
         self.loss: float | None = None
         self.seconds: float | None = None
 
@@ -31,8 +31,10 @@ class ProgressLine:
         self.seconds = _mixed(self.seconds, report.seconds)
         left = self.seconds * (report.num_steps - report.step)
         line = Text(f"step {report.step:,}/{report.num_steps:,}  loss ")
-        line.append(f"{self.loss:.3f}", style="bold green" if self.loss < self.unigram else "bold yellow")
-        line.append(f" (unigram {self.unigram:.2f})  {report.tokens / self.seconds:,.0f} tokens/s  ")
+        is_below = self.unigram is None or self.loss < self.unigram
+        line.append(f"{self.loss:.3f}", style="bold green" if is_below else "bold yellow")
+        line.append("  " if self.unigram is None else f" (unigram {self.unigram:.2f})  ")
+        line.append(f"{report.tokens / self.seconds:,.0f} tokens/s  ")
         line.append(f"{report.peak_share * report.seconds / self.seconds:.0%} of matrix peak  {_clock(left)} left")
         return line
 
@@ -56,8 +58,9 @@ def show_run(
             if not console.is_terminal and time.monotonic() - printed > _LINE_SECONDS:
                 console.print(text, soft_wrap=True)
                 printed = time.monotonic()
-            if report.heldout_loss is not None:
-                console.print(f"  step {report.step:,}: held-out loss {report.heldout_loss:.3f} nats", style="cyan")
+            held_out = {**report.terms, "heldout_loss": report.heldout_loss}.get(run.heldout_key)
+            if held_out is not None:
+                console.print(f"  step {report.step:,}: held-out loss {held_out:.3f} nats", style="cyan")
             if probes and report.step % between == 0 and report.step < report.num_steps:
                 show_answers(run, probes, console)
 

@@ -39,5 +39,13 @@ def draw_curve(run: Run, title: str) -> Path:
     """Draw the loss curve of a run from its journal into ``loss.png`` and return its path."""
     path = run.out / "loss.png"
     with disk_errors(path):
-        loss_curve(records(run.out / JOURNAL), path, unigram_nats=run.unigram_nats, title=title, log=False)
+        unigram = run.unigram_nats if run.objective.fills_masks else None
+        loss_curve(
+            records(run.out / JOURNAL),
+            path,
+            unigram_nats=unigram,
+            title=title,
+            log=False,
+            held_out=run.heldout_key,
+        )
     return path

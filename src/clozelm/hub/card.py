@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clozelm.families import Family
+from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.types import Reading
@@ -19,6 +20,7 @@ def model_card(
     family: Family,
     architecture: str,
     facts: Mapping[str, Any] | None = None,
+    has_head: bool = True,
 ) -> str:
     """Return a README.md: what the model is, how to open it, and ``facts`` about its making.
 
@@ -34,21 +36,41 @@ def model_card(
         "longest text": f"{config.max_positions:,} tokens",
         **{name: value for name, value in (facts or {}).items() if not isinstance(value, Mapping)},
     }
-    fills = isinstance(model, MaskedLM)
     reading = model.reading if isinstance(model, MaskedLM) else Reading()
     is_stock = reading == Reading()
     if not is_stock:
         rows["reads"] = _reads(reading)
+    fills = isinstance(model, MaskedLM) and has_head
+    what, use = (_FILLS, _use(tokenizer, is_stock=is_stock)) if fills else (_DETECTS, _USE_DETECT)
+    if not has_head:
+        what, use = _ENCODES, _USE_ENCODE
     card = _CARD.format(
         task="pipeline_tag: fill-mask\n" if fills else "",
         name=family.name,
         title=f"{family.name}, {config.num_layers} layers x {config.hidden_size}",
-        what=_FILLS if fills else _DETECTS,
+        what=what,
         table="\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()),
-        use=_use(tokenizer, is_stock=is_stock) if fills else _USE_DETECT,
+        use=use,
     )
     nested = {name: value for name, value in (facts or {}).items() if isinstance(value, Mapping)}
     return card + "".join(_section(name, value) for name, value in nested.items())
+
+
+def seq2seq_card(model: EncoderDecoder, tokenizer: Tokenizer, *, family: str, facts: Mapping[str, Any]) -> str:
+    """Return a README.md of an encoder-decoder, as ``model_card`` does of an encoder."""
+    config = model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    rows = {
+        "architecture": f"encoder-decoder of {family}'s blocks, trained by span corruption (Raffel et al. 2020)",
+        "layers x width": f"{config.encoder.num_layers} + {config.decoder_layers} x {config.encoder.hidden_size}",
+        "parameters": f"{parameters:,}",
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, hash {tokenizer.fingerprint}",
+        "sentinels": f"{config.sentinels}, ids {config.first_sentinel:,} to {config.encoder.vocab_size - 1:,}",
+        **{name: value for name, value in facts.items() if not isinstance(value, Mapping)},
+    }
+    table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
+    nested = {name: value for name, value in facts.items() if isinstance(value, Mapping)}
+    return _SEQ2SEQ.format(table=table) + "".join(_section(name, value) for name, value in nested.items())
 
 
 def continued_card(card: str, heading: str, facts: Mapping[str, Any]) -> str:
@@ -81,6 +103,10 @@ _FILLS = "A masked language model: it says which pieces fit where a text is mask
 _DETECTS = (
     "A discriminator: it says of every token whether it was replaced, and is a start for fine-tuning. The "
     "generator beside it fills masks."
+)
+_ENCODES = (
+    "An encoder: it gives a vector for every token, and is a start for fine-tuning. Its head for masked language "
+    "modelling was not trained, and is left out: it fills no masks. `cloze adapt` trains one."
 )
 
 _CARD = """---
@@ -115,6 +141,34 @@ _USE_STOCK = """
 from transformers import pipeline
 
 pipeline("fill-mask", "this directory")("Some text with a {mask} in it.")
+```
+"""
+
+_SEQ2SEQ = """---
+tags: [clozelm]
+---
+
+# Encoder-decoder
+
+Given a text with spans replaced by sentinels, it writes the spans. It opens with `clozelm` only; `transformers`
+has no model of this shape. The encoder alone, in `model/` beside this directory, opens there.
+
+| | |
+|---|---|
+{table}
+
+```python
+from clozelm import hub
+
+loaded = hub.load_seq2seq("this directory")
+```
+"""
+
+_USE_ENCODE = """```python
+from transformers import AutoModel, AutoTokenizer
+
+model, tokenizer = AutoModel.from_pretrained("this directory"), AutoTokenizer.from_pretrained("this directory")
+model(**tokenizer("Some text.", return_tensors="pt")).last_hidden_state
 ```
 """
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,18 @@ def save(
             f"The tokenizer has {tokenizer.vocab_size} pieces, but the model embeds only "
             f"{model.config.vocab_size}: they do not belong together."
         )
+    with building(directory, replace=replace) as place:
+        write_files(model, tokenizer, place, family=chosen, card=card, heads=heads or {}, with_head=with_head)
+
+
+@contextmanager
+def building(directory: str | Path, *, replace: bool) -> Iterator[Path]:
+    """Give a directory to write a model into; it moves to its place when all of it is written, or not at all."""
     try:
         place = AtomicDirectory(directory, replace=replace, is_ours=is_saved_model)
         try:
             with disk_errors(place.path):
-                write_files(
-                    model,
-                    tokenizer,
-                    place.building,
-                    family=chosen,
-                    card=card,
-                    heads=heads or {},
-                    with_head=with_head,
-                )
+                yield place.building
             place.commit()
         finally:
             place.discard()
@@ -112,7 +112,9 @@ def write_files(
     (directory / "config.json").write_text(f"{text}\n", encoding="utf-8")
     tokenizer.write(directory)
     readme = card if isinstance(card, str) else None
-    readme = readme or model_card(model, tokenizer, family=family, architecture=architecture, facts=facts)
+    readme = readme or model_card(
+        model, tokenizer, family=family, architecture=architecture, facts=facts, has_head=with_head
+    )
     (directory / "README.md").write_text(readme, encoding="utf-8")
     write_weights(state, directory / WEIGHTS_FILE, family=family, config=model.config)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from clozelm.errors import ModelError
 from clozelm.families import Family
@@ -27,12 +27,15 @@ _WHOLE = (WEIGHTS_FILE, "pytorch_model.bin")
 
 def write_weights(state: Mapping[str, Tensor], file: str | Path, *, family: Family, config: EncoderConfig) -> None:
     """Write the tensors of ``state`` under the family's stock names; nothing is copied on the way or flushed."""
-    file = Path(file)
+    write_tensors(family.to_stock(state, config), Path(file))
+
+
+def write_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write tensors under the names they have."""
     file.touch()
     usual_mode = file.stat().st_mode
-    tensors = family.to_stock(state, config)
     try:
-        save_file(tensors, file, metadata={"format": "pt"})
+        save_file(dict(tensors), file, metadata={"format": "pt"})
     except SafetensorError as error:
         raise _as_os_error(error, file) from error
     file.chmod(usual_mode)  # the library makes files that only their owner may read
@@ -49,7 +52,7 @@ def read_weights(
         state, dropped = family.from_stock(tensors, model.config, encoder_only=encoder_only)
     except ModelError as error:
         raise ModelError(f"{directory}: {error}") from None
-    _check_shapes(model, state, directory)
+    check_shapes(model, state, directory)
     model.load_state_dict(state, strict=not encoder_only)
     return dropped
 
@@ -112,7 +115,8 @@ def _read_file(file: Path) -> dict[str, Tensor]:
     return dict(tensors)
 
 
-def _check_shapes(model: MaskedLM, state: Mapping[str, Tensor], directory: Path) -> None:
+def check_shapes(model: nn.Module, state: Mapping[str, Tensor], directory: Path) -> None:
+    """Refuse tensors of another shape than the model's, or of no floating-point numbers."""
     for name, tensor in state.items():
         if not tensor.is_floating_point():
             raise ModelError(f"{directory}: tensor {name!r} holds {tensor.dtype}, not floating-point numbers.")

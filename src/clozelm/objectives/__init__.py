@@ -9,6 +9,7 @@ from clozelm.objectives.mlm import MaskedPrediction
 from clozelm.objectives.objective import Example, Objective, Scores, Stored
 from clozelm.objectives.pairs import NextSentence, SentenceOrder
 from clozelm.objectives.rtd import ReplacedTokens
+from clozelm.objectives.span_corruption import SpanCorruption
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "mlm": MaskedPrediction,
@@ -18,6 +19,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "distill": Distillation,
     "clm": CausalPrediction,
     "hybrid": Hybrid,
+    "span_corruption": SpanCorruption,
 }
 
 __all__ = ["OBJECTIVES", "Example", "Objective", "Scores", "Stored"]

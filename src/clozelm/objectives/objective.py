@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clozelm.data.rows import Rows
 from clozelm.masking.mask import IGNORED, Masking
 from clozelm.nn.cross_entropy import linear_cross_entropy
+from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.flops import TRAINING, encoder_flops, vocabulary_flops
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.rng import generator
@@ -72,25 +73,31 @@ class Scores:
 
 
 class Stored(NamedTuple):
-    """One model that a run leaves: its folder, the model, and heads stored beside it."""
+    """One model that a run leaves: its folder, the model, and heads stored beside it.
+
+    Without ``has_head`` a masked language model's own head was not trained, and is left out.
+    """
 
     folder: str
-    model: MaskedLM | Discriminator
+    model: MaskedLM | Discriminator | EncoderDecoder
     heads: Mapping[str, nn.Module]
+    has_head: bool = True
 
 
 class Objective(nn.Module):
     """Everything that is trained, with the sums of its losses.
 
     The loss of a step is the sum over ``weights`` of weight x sum / count, each count taken over the whole step.
-    ``masked_lm`` is the model that fills masks. ``pairs`` names the sentence pairs the data must have, ``draws``
-    whether examples need random numbers.
+    ``masked_lm`` is the model that fills masks; where ``fills_masks`` is false there is none, and held-out text is
+    scored by the terms alone. ``pairs`` names the sentence pairs the data must have, ``draws`` whether examples
+    need random numbers.
     """
 
     masked_lm: MaskedLM
     weights: Mapping[str, float]
     pairs: Literal["next", "order"] | None = None
     draws: bool = False
+    fills_masks: bool = True
 
     def prepare(self, rows: Rows, masking: Masking) -> Example:
         """Return what a step on ``rows`` computes: by default the rows masked, their original pieces as labels.

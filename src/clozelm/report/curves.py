@@ -26,11 +26,12 @@ def loss_curve(
     unigram_nats: float | None,
     title: str,
     log: bool,
+    held_out: str = "heldout_loss",
 ) -> None:
     """Draw the training loss, the held-out loss and the unigram line over the tokens seen; save a PNG.
 
     Reads of each record: "tokens_seen", "elapsed_seconds" (of training), "loss" (nats, of the step) and
-    "heldout_loss" (nats). What a record lacks is not drawn, nor is a loss that is not finite. ``log``
+    ``held_out`` (nats). What a record lacks is not drawn, nor is a loss that is not finite. ``log``
     makes the axis of tokens logarithmic. The minutes stand above, where they fell.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,7 +42,7 @@ def loss_curve(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     _draw_training(axes, *_series(rows, "loss"))
-    _draw_held_out(axes, *_series(rows, "heldout_loss"))
+    _draw_held_out(axes, *_series(rows, held_out))
     if unigram_nats is not None:
         axes.axhline(unigram_nats, color=_BASELINE, linestyle=(0, (5, 4)), linewidth=1.2)
         axes.annotate(

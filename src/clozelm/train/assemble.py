@@ -10,7 +10,9 @@ from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.hub.load import Loaded, load, model_directory
+from clozelm.masking.sentinels import most_sentinels
 from clozelm.nn.config import EncoderConfig
+from clozelm.nn.decoder import EncoderDecoder, EncoderDecoderConfig
 from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
 from clozelm.nn.neighbours import look_beside
@@ -21,6 +23,7 @@ from clozelm.objectives.hybrid import Hybrid
 from clozelm.objectives.mlm import MaskedPrediction
 from clozelm.objectives.pairs import NextSentence, SentenceOrder
 from clozelm.objectives.rtd import ReplacedTokens
+from clozelm.objectives.span_corruption import SpanCorruption
 from clozelm.rng import seed_for
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.settings import DistillSettings, ModelSettings, ObjectiveSettings, PretrainSettings
@@ -68,6 +71,8 @@ def build_objective(
     generator = torch.Generator().manual_seed(seed_for(settings.run.seed, "weights"))
     if name == "rtd":
         return _detection(settings, config, store, tokenizer, generator)
+    if name == "span_corruption":
+        return _spans(settings, config, store, tokenizer, generator)
     masked_lm = MaskedLM(config, Reading(settings.model.context))
     masked_lm.initialise(generator)
     if given.start is not None:
@@ -117,6 +122,46 @@ def _detection(
         look_beside(detector.masked_lm.encoder, generator)
     _start_bias(detector.masked_lm, settings, store)
     return detector
+
+
+def _spans(
+    settings: PretrainSettings,
+    config: EncoderConfig,
+    store: TokenStore,
+    tokenizer: Tokenizer,
+    generator: torch.Generator,
+) -> SpanCorruption:
+    if settings.model.start is not None:
+        raise SettingsError(
+            "model.start has no use with objective.name=span_corruption: encoder and decoder begin together."
+        )
+    section, masking = settings.objective.span_corruption, settings.masking
+    rate = max(masking.rate, masking.rate_end or 0.0, settings.evaluation.rate)
+    length = settings.data.row_length - 2  # [CLS] and [SEP] stay
+    most = most_sentinels(length, rate=rate, mean_span=section.mean_span)
+    if most > section.sentinels:
+        raise SettingsError(
+            f"A row of data.row_length={settings.data.row_length} may need {most} sentinels, but "
+            f"objective.span_corruption.sentinels={section.sentinels}: set it to {most}, or mean_span higher."
+        )
+    longest = most + int(rate * length) + 1
+    if longest > config.max_positions and not config.rotary:
+        raise SettingsError(
+            f"Targets may have {longest} tokens, but model.max_positions={config.max_positions}: raise it, or "
+            "objective.span_corruption.mean_span."
+        )
+    shape = EncoderDecoderConfig(
+        replace(config, vocab_size=config.vocab_size + section.sentinels),
+        decoder_layers=section.decoder_layers or config.num_layers,
+        sentinels=section.sentinels,
+        start_id=tokenizer.vocabulary.cls_id,
+    )
+    model = EncoderDecoder(shape)
+    model.initialise(generator)
+    if settings.model.look_beside:
+        look_beside(model.encoder, generator)
+    _start_bias(model, settings, store)
+    return SpanCorruption(model, mean_span=section.mean_span)
 
 
 def _config(settings: PretrainSettings, tokenizer: Tokenizer, given: Given) -> EncoderConfig:
@@ -170,7 +215,7 @@ def _same_tokenizer(loaded: Loaded, setting: str, directory: str, tokenizer: Tok
         )
 
 
-def _start_bias(masked_lm: MaskedLM, settings: PretrainSettings, store: TokenStore) -> None:
+def _start_bias(masked_lm: MaskedLM | EncoderDecoder, settings: PretrainSettings, store: TokenStore) -> None:
     if settings.model.unigram_bias:
         masked_lm.head.start_from(store.unigram_counts())
 

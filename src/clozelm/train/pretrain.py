@@ -178,8 +178,10 @@ def _evaluated(run: Run, report: StepReport) -> StepReport:
     """Add the held-out loss to a report when it is due."""
     if not run.evaluation_due():
         return report
-    evaluation = run.evaluate()
+    evaluation = run.evaluate() if run.objective.fills_masks else None
     terms = dict(report.terms) | {f"heldout_{name}": value for name, value in run.evaluate_terms().items()}
+    if evaluation is None:
+        return replace(report, terms=terms)
     return replace(report, heldout_loss=evaluation.loss, heldout_accuracy=evaluation.accuracy, terms=terms)
 
 

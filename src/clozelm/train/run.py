@@ -17,9 +17,11 @@ import torch
 from clozelm import __version__
 from clozelm.data.loader import Cursor
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError
+from clozelm.errors import DataError, ModelError
 from clozelm.hub.save import save
+from clozelm.hub.seq2seq import save_seq2seq
 from clozelm.masking.rates import rate_at
+from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
@@ -107,8 +109,16 @@ class Run:
 
     @property
     def model(self) -> MaskedLM:
-        """The model that fills masks; the generator of an ELECTRA."""
+        """The model that fills masks; the generator of an ELECTRA. An objective without one is a ``ModelError``."""
+        if not self.objective.fills_masks:
+            raise ModelError(f"objective.name={self.settings.objective.name} trains no model that fills masks.")
         return self.objective.masked_lm
+
+    @property
+    def heldout_key(self) -> str:
+        """The figure of a report that is the held-out loss: of masked pieces, else of the objective's first term."""
+        first = next(iter(self.objective.weights))
+        return "heldout_loss" if self.objective.fills_masks else f"heldout_{first}_loss"
 
     @cached_property
     def unigram_nats(self) -> float:
@@ -238,7 +248,7 @@ class Run:
         """Write one step's report to the journal, and to TensorBoard if that is on."""
         if (
             self.step % self.settings.run.log_every
-            and report["heldout_loss"] is None
+            and report.get(self.heldout_key) is None
             and self.step != self.num_steps
         ):
             return
@@ -285,9 +295,12 @@ class Run:
             with torch.no_grad():
                 for name, parameter in objective.named_parameters():
                     parameter.copy_(self.masters.tensors[name])
-        for folder, model, heads in objective.stored():
-            family = self.settings.model.family
-            save(model, self.tokenizer, self.out / folder, family=family, card=card, heads=heads)
+        for folder, model, heads, has_head in objective.stored():
+            place, family = self.out / folder, self.settings.model.family
+            if isinstance(model, EncoderDecoder):
+                save_seq2seq(model, self.tokenizer, place, family=family, card=card)
+            else:
+                save(model, self.tokenizer, place, family=family, card=card, heads=heads, with_head=has_head)
         return self.out / "model"
 
     def _start(self) -> None:

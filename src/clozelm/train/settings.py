@@ -162,18 +162,27 @@ class DistillSettings(Section):
         return self
 
 
+class SpanCorruptionSettings(Section):
+    """Span corruption: an encoder-decoder writes the spans that sentinels stand for."""
+
+    mean_span: float = setting(3.0, "Mean length of a span in tokens.", "Raffel et al. 2020, 3.3.4", ge=1.0)
+    sentinels: int = setting(100, "Spans a document piece may have, and one.", "T5's code", ge=2)
+    decoder_layers: int | None = setting(None, "Layers of the decoder; none = as many as the encoder.", "", ge=1)
+
+
 class ObjectiveSettings(Section):
     """What is learned."""
 
-    name: Literal["mlm", "nsp", "sop", "rtd", "distill", "clm", "hybrid"] = setting(
+    name: Literal["mlm", "nsp", "sop", "rtd", "distill", "clm", "hybrid", "span_corruption"] = setting(
         "mlm",
         "mlm; nsp, sop: mlm and sentence pairs; rtd: ELECTRA's; distill: from a teacher; clm: GPT's; "
-        "hybrid: mlm and clm.",
+        "hybrid: mlm and clm; span_corruption: T5's.",
     )
     pair_weight: float = setting(1.0, "Weight of nsp or sop beside mlm.", "Devlin et al. 2018, A.2", gt=0.0)
     rtd: RtdSettings = RtdSettings()
     hybrid: HybridSettings = HybridSettings()
     distill: DistillSettings = DistillSettings()
+    span_corruption: SpanCorruptionSettings = SpanCorruptionSettings()
 
     @model_validator(mode="after")
     def _used(self) -> ObjectiveSettings:
@@ -182,6 +191,7 @@ class ObjectiveSettings(Section):
             "rtd": ("rtd",),
             "hybrid": ("hybrid",),
             "distill": ("distill",),
+            "span_corruption": ("span_corruption",),
         }
         for field, names in users.items():
             default = type(self).model_fields[field].default
@@ -296,4 +306,21 @@ class PretrainSettings(Section):
                 f"data.tokens_per_step={self.data.tokens_per_step} must be a multiple of "
                 f"data.row_length={self.data.row_length}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _spans(self) -> PretrainSettings:
+        if self.objective.name != "span_corruption":
+            return self
+        mean_span = self.objective.span_corruption.mean_span
+        if mean_span > self.data.row_length:
+            raise ValueError(
+                f"objective.span_corruption.mean_span={mean_span:g} is longer than a row of data.row_length="
+                f"{self.data.row_length} (T5 uses 3)"
+            )
+        for name in ("strategy", "corruption"):
+            if getattr(self.masking, name) != MaskingSettings.model_fields[name].default:
+                raise ValueError(
+                    f"masking.{name} has no use with objective.name=span_corruption, whose spans are its own"
+                )
         return self
