@@ -1,5 +1,6 @@
 """Tiny random models of every family, stock and ours, and small tokenizers, for the tests."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer as Backend
 
 from clozelm.families import FAMILIES
 from clozelm.nn.config import EncoderConfig
+from clozelm.nn.decoder import EncoderDecoder, EncoderDecoderConfig
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.types import TokenBatch
@@ -45,6 +47,14 @@ def tiny_config(family: str, *, vocab_size: int = VOCAB_SIZE, **changes: Any) ->
 def tiny_model(family: str, *, seed: int = 0, **changes: Any) -> MaskedLM:
     """A model whose every tensor is far from its initial value, so that a swapped one shows."""
     model = MaskedLM(tiny_config(family, **changes))
+    perturb(model, seed)
+    return model.eval()
+
+
+def tiny_decoder(family: str, *, seed: int = 0, sentinels: int = 12, **changes: Any) -> EncoderDecoder:
+    """An encoder-decoder of the family's blocks whose decoder has fewer layers, perturbed as well."""
+    encoder = replace(tiny_config(family, **changes), vocab_size=VOCAB_SIZE + sentinels)
+    model = EncoderDecoder(EncoderDecoderConfig(encoder, decoder_layers=2, sentinels=sentinels, start_id=2))
     perturb(model, seed)
     return model.eval()
 

@@ -18,7 +18,9 @@ from clozelm.objectives.hybrid import Hybrid, HybridExample
 from clozelm.objectives.mlm import MaskedPrediction
 from clozelm.objectives.pairs import NextSentence, SentenceOrder
 from clozelm.objectives.rtd import ReplacedTokens, generator_config
+from clozelm.objectives.span_corruption import SpanCorruption
 from tests import tiny_models
+from tests.objectives import spans
 
 LENGTHS = [19, 4, 2, 30, 12, 7]
 WIDTH = 30
@@ -38,6 +40,7 @@ MAKE: dict[str, Callable[[str], Objective]] = {
     "distill": distillation,
     "clm": lambda family: CausalPrediction(tiny_models.tiny_model(family)),
     "hybrid": lambda family: Hybrid(tiny_models.tiny_model(family), causal=0.3),
+    "span_corruption": lambda family: SpanCorruption(tiny_models.tiny_decoder(family)),
 }
 
 
@@ -54,7 +57,22 @@ def objective(request: pytest.FixtureRequest, family: str) -> Objective:
 
 
 @pytest.fixture
-def example() -> Example:
+def example(request: pytest.FixtureRequest) -> Example:
+    """Very uneven: some rows ask for much, some for nothing; an objective of other batches makes its own."""
+    asker = request.getfixturevalue("objective") if "objective" in request.fixturenames else None
+    return of_spans(asker) if isinstance(asker, SpanCorruption) else of_masks()
+
+
+def of_spans(objective: SpanCorruption) -> Example:
+    """Rows of documents of which two ask for nothing."""
+    batch = tiny_models.padded(tiny_models.documents(LENGTHS), WIDTH)
+    made = objective.prepare(spans.rows_of(batch), spans.masking(0.4))
+    labels = made.labels.clone()
+    labels[2:4] = -100
+    return replace(made, labels=labels)
+
+
+def of_masks() -> Example:
     """Very uneven: one row asks for half of its tokens, another for one, two for none; three rows are pairs."""
     batch = tiny_models.padded(tiny_models.documents(LENGTHS), WIDTH)
     asked = torch.full_like(batch.input_ids, -100)

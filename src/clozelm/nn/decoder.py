@@ -132,7 +132,6 @@ class Decoder(nn.Module):
         self, embedded: Float[Tensor, "batch target hidden"], target: TokenBatch, memory: Memory
     ) -> Float[Tensor, "batch target hidden"]:
         """Return one vector per token; it knows the tokens before it in its document, and what ``memory`` shows."""
-        check_positions(target, self.config)
         layout = Layout.of(target, self.config, None, context="left")
         x = embedded.flatten(0, 1)
         for index in range(self.config.num_layers):
@@ -168,6 +167,7 @@ class EncoderDecoder(nn.Module):
 
     def decode(self, batch: TokenBatch, target: TokenBatch) -> Float[Tensor, "batch target hidden"]:
         """Return the decoder's vectors; the one at a token of ``target`` tells the token after it."""
+        check_positions(target, self.config.encoder)
         memory = Memory.of(self.encoder(batch), batch, target)
         vectors: Tensor = self.decoder(self.encoder.embeddings(target), target, memory)
         return vectors

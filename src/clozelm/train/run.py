@@ -116,7 +116,7 @@ class Run:
 
     @property
     def heldout_key(self) -> str:
-        """The figure of a report that is the held-out loss: of masked pieces, else of the objective's first term."""
+        """The figure of a report that is the held-out loss: masked pieces, else the first term."""
         first = next(iter(self.objective.weights))
         return "heldout_loss" if self.objective.fills_masks else f"heldout_{first}_loss"
 
