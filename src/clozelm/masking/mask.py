@@ -91,7 +91,7 @@ def mask(
     vocabulary: Vocabulary,
     select: Select,
     *,
-    rate: float,
+    rate: float | NDArray[np.float64],
     corruption: Corruption,
     seed: int,
 ) -> Masked:
@@ -100,9 +100,10 @@ def mask(
     Holds for every strategy: no special token and no padding is chosen; every document piece with a
     maskable token has a prediction; one corruption draw per group; replacements come from the whole
     ordinary vocabulary, the original id included. Each row is a pure function of (seed, its epoch,
-    its row id, its tokens, rate), whatever rows share the batch and however far they are padded.
+    its row id, its tokens, its rate), whatever rows share the batch and however far they are padded.
+    ``rate`` is one for all rows, or one for each, float64[rows].
     """
-    checked_rate(rate)
+    rates = _checked_rates(rate, len(rows.row_ids))
     may_mask = (rows.doc_ids > 0) & ~vocabulary.is_special[rows.input_ids]
     word_starts = _word_starts(rows, vocabulary)
     num_rows, seq = rows.input_ids.shape
@@ -116,13 +117,22 @@ def mask(
         for start, stop in pieces[row]:
             at = (row, slice(start, stop))
             allowed = may_mask[at]
-            candidates = Candidates(rows.input_ids[at], allowed, word_starts[at], rows.flags[at], rate)
+            candidates = Candidates(rows.input_ids[at], allowed, word_starts[at], rows.flags[at], rates[row])
             selection = select(candidates, rng)
             chosen[at] = _at_least_one(selection, allowed, rng)
             leader[at] = selection.group + start
         # One pair of draws a position, in order of position: padding a row further changes nothing.
         rng.random(out=draws[row])
     return _corrupt(rows.input_ids, chosen, leader, draws, vocabulary=vocabulary, corruption=corruption)
+
+
+def _checked_rates(rate: float | NDArray[np.float64], num_rows: int) -> list[float]:
+    """Return one rate a row; refuse another number of them, and any that is impossible."""
+    if isinstance(rate, np.ndarray):
+        if rate.shape != (num_rows,):
+            raise ValueError(f"rates of shape {rate.shape} for {num_rows} rows")
+        return [checked_rate(one) for one in rate.tolist()]
+    return [checked_rate(rate)] * num_rows
 
 
 def _word_starts(rows: MaskableRows, vocabulary: Vocabulary) -> NDArray[np.bool_]:
