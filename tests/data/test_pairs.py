@@ -19,6 +19,7 @@ from clozelm.data.rows import IGNORED, Pieces, Rows, gather, join
 from clozelm.errors import DataError, SettingsError
 from clozelm.vocab import SENTENCE_START, WORD_START
 from tests.memory_store import VOCABULARY, MemoryStore, realistic_lengths
+from tests.strategies import selector
 
 FEW = settings(max_examples=80, deadline=None)
 KINDS: tuple[PairKind, ...] = ("next", "order")
@@ -296,7 +297,7 @@ def test_masks_leave_special_tokens_alone_and_every_pair_has_one(kind: PairKind,
     masked = masking.mask(
         rows,
         VOCABULARY,
-        masking.SELECTORS[strategy]().select,
+        selector(strategy),
         rate=0.15,
         corruption=masking.Corruption(),
         seed=1,

@@ -10,6 +10,7 @@ from clozelm.masking import IGNORED, SELECTORS, Candidates, Corruption, Selectio
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.train_tokenizer import Kind, train
 from tests.memory_store import VOCABULARY, MemoryStore, realistic_lengths
+from tests.strategies import WHOLE_WORDS, selector
 
 TEXT = "The unbelievably cute cat sat on the mat; 机器学习是有用的技术。 Überraschungen, naïveté & ☃!"
 
@@ -17,7 +18,7 @@ TEXT = "The unbelievably cute cat sat on the mat; 机器学习是有用的技术
 def masked_ids(name: str, *, seed: int = 1) -> list[int]:
     store = MemoryStore([14], word_share=0.6)
     rows, _ = RowLoader(store, VOCABULARY, row_length=16, seed=0).batch(Cursor(), 1)
-    select = SELECTORS[name]().select
+    select = selector(name)
     return mask(rows, VOCABULARY, select, rate=0.4, corruption=Corruption(), seed=seed).input_ids[0].tolist()
 
 
@@ -114,7 +115,7 @@ def check_words(tokenizer: Tokenizer, name: str) -> None:
     for word in set(encoding.word_ids) - {None}:
         pieces = predicted[:, maskable & np.array([w == word for w in encoding.word_ids])]
         cut += int((pieces.any(1) != pieces.all(1)).sum()) if pieces.size else 0
-    assert (cut == 0) == (name in ("whole_word", "ngram"))
+    assert (cut == 0) == (name in WHOLE_WORDS)
 
 
 @pytest.mark.bench
@@ -122,7 +123,7 @@ def check_words(tokenizer: Tokenizer, name: str) -> None:
 def test_a_batch_is_masked_in_5_ms(name: str) -> None:
     store = MemoryStore(realistic_lengths(200, 0.35, 100_000))
     rows, _ = RowLoader(store, VOCABULARY, row_length=128, seed=0).batch(Cursor(), 64)
-    select = SELECTORS[name]().select
+    select = selector(name)
     seconds = []
     for seed in range(20):
         start = time.perf_counter()

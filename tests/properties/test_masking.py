@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clozelm.data.rows import Rows
+from clozelm.errors import SettingsError
 from clozelm.masking import (
     IGNORED,
     SELECTORS,
@@ -21,6 +22,7 @@ from clozelm.masking import (
 )
 from clozelm.vocab import WORD_START
 from tests.memory_store import VOCABULARY
+from tests.strategies import WHOLE_WORDS, selector
 
 ROW_LENGTH = 40
 EVERY = pytest.mark.parametrize("name", sorted(SELECTORS))
@@ -56,11 +58,11 @@ def masked(
     rows: Rows,
     name: str | Select,
     *,
-    rate: float = 0.3,
+    rate: float | np.ndarray = 0.3,
     corruption: Corruption | None = None,
     seed: int = 5,
 ) -> Masked:
-    select = SELECTORS[name]().select if isinstance(name, str) else name
+    select = selector(name) if isinstance(name, str) else name
     return mask(rows, VOCABULARY, select, rate=rate, corruption=corruption or Corruption(), seed=seed)
 
 
@@ -117,12 +119,12 @@ def test_a_row_does_not_depend_on_its_batch(name: str, rows: list, data: st.Data
     assert (padded.input_ids[:, :ROW_LENGTH] == whole.input_ids).all()
 
 
-LONG = [[[(8 + 3 * (i % 25), i % 3 != 1) for i in range(14)]] * 2] * 50
+LONG = [[[(8 + 3 * (i % 25), i % 3 != 1) for i in range(44)]] * 3] * 50
 
 
 @EVERY
 def test_every_coordinate_changes_the_masks(name: str) -> None:
-    batch = build(LONG)
+    batch = build(LONG, seq=140)
     first = masked(batch, name)
     others = [
         masked(batch, name, seed=6),
@@ -186,7 +188,23 @@ def test_the_measured_rate_is_the_rate(name: str, rate: float) -> None:
     assert abs(shares.mean()) < 4 * shares.std() / np.sqrt(len(shares))
 
 
-@pytest.mark.parametrize("name", ["whole_word", "ngram"])
+@EVERY
+def test_rows_may_each_have_a_rate(name: str) -> None:
+    batch = build(LONG, seq=140)
+    rates = np.where(np.arange(len(LONG)) % 2, 0.2, 0.7)
+    out = masked(batch, name, rate=rates)
+    for parity, rate in ((1, 0.2), (0, 0.7)):
+        same = masked(batch, name, rate=rate)
+        rows = np.arange(len(LONG)) % 2 == parity
+        assert (out.labels[rows] == same.labels[rows]).all()
+        assert (out.input_ids[rows] == same.input_ids[rows]).all()
+    with pytest.raises(SettingsError, match=r"^masking.rate=1.0 must lie"):
+        masked(batch, name, rate=np.ones(len(LONG)))
+    with pytest.raises(ValueError, match="rates of shape"):
+        masked(batch, name, rate=np.full(3, 0.5))
+
+
+@pytest.mark.parametrize("name", WHOLE_WORDS)
 @FEW
 @given(rows=st.lists(ROW, min_size=1, max_size=4), rate=st.sampled_from([0.05, 0.15, 0.5, 0.95]))
 def test_whole_words_are_whole_and_share_their_fate(name: str, rows: list, rate: float) -> None:

@@ -28,7 +28,12 @@ def said(*overrides: str) -> str:
         ("masking.rate=1.5", "masking.rate=1.5 must lie strictly between 0 and 1 (BERT uses 0.15)."),
         ("masking.rate_end=0", "masking.rate_end=0.0 must lie strictly between 0 and 1 (BERT uses 0.15)."),
         ("masking.rte=0.2", "Unknown setting 'masking.rte'. Did you mean 'masking.rate'?"),
-        ("masking.strategy=spans", "masking.strategy=spans must be 'uniform', 'whole_word' or 'ngram' (default "),
+        ("masking.strategy=spans", "masking.strategy=spans must be 'uniform', 'whole_word', 'ngram', 'span', "),
+        ("masking.schedule=cosine", "masking.schedule=cosine needs masking.rate_end, the rate of the last step."),
+        ("masking.span.p=0", "masking.span.p=0 must lie strictly between 0 and 1 (default 0.2: Joshi et al. 2020"),
+        ("masking.span.p=0.3", "masking.span has no use with masking.strategy=uniform: it is for span."),
+        ("masking.strategy=chosen", "masking.strategy=chosen needs something chosen: set masking.chosen.words"),
+        ("masking.chosen.words=[1]", "masking.chosen.words=[1] must be tuple[text, ...]"),
         ("masking.schedule=linear", "masking.schedule=linear needs masking.rate_end, the rate of the last step."),
         (
             "masking.corruption.mask=0.95",
@@ -45,6 +50,21 @@ def test_a_mistake_is_answered_with_the_name_the_value_and_what_it_must_be(overr
     answer = said(override)
     assert answer.startswith(message)
     assert answer.endswith((".", "?"))
+
+
+def test_what_has_no_use_is_refused() -> None:
+    answer = said("masking.schedule=random", "masking.rate=0.3")
+    assert answer.startswith(
+        "masking.rate=0.3 has no use with masking.schedule=random, which draws one for every row"
+    )
+    answer = said("masking.schedule=random", "masking.rate_end=0.3")
+    assert answer.startswith("masking.rate_end=0.3 has no use with masking.schedule=random")
+
+
+def test_a_span_must_fit_into_a_row() -> None:
+    answer = said("masking.strategy=span", "masking.span.longest=127")
+    assert answer.startswith("masking.span.longest=127 does not fit into a row of data.row_length=128 tokens")
+    load(PretrainSettings, {}, ["masking.strategy=span", "masking.span.longest=126"])
 
 
 def test_several_budgets_are_refused() -> None:

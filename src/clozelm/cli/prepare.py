@@ -15,6 +15,9 @@ def prepare(
     field: Annotated[
         str | None, typer.Option(help="Text field of records; several, as in title,text, are joined.")
     ] = None,
+    annotations: Annotated[
+        str | None, typer.Option(help="Field of records with annotated [start, end] spans of characters.")
+    ] = None,
     invalid_utf8: Annotated[str | None, typer.Option(help="replace or refuse bytes that are not UTF-8.")] = None,
     hold_out: Annotated[
         float | None, typer.Option(help="Share of the documents, from the end, kept apart.")
@@ -39,6 +42,7 @@ def prepare(
     given = {
         "documents": documents,
         "field": field,
+        "spans_field": annotations,
         "invalid_utf8": invalid_utf8,
         "hold_out": hold_out,
         "dedup": dedup,

@@ -48,7 +48,7 @@ class PrepareSettings(BaseModel):
         default="text", description="Text field of records; several, as in title,text, are joined by lines."
     )
     spans_field: str = Field(
-        default="spans", description="Field of jsonl records with annotated [start, end] characters."
+        default="spans", description="Field of records with annotated [start, end] characters."
     )
     invalid_utf8: InvalidUtf8 = Field(default="replace", description="What to do about bytes that are not UTF-8.")
     max_document_characters: int = Field(

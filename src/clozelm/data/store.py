@@ -5,6 +5,7 @@ The format is described in docs/reference/token-store.md.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from contextlib import suppress
@@ -70,6 +71,12 @@ class TokenStore:
                 f"{tokenizer.fingerprint}: use the one in {path / TOKENIZER} or prepare the corpus again."
             )
         return cls(path, manifest)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash what is in the store, from its manifest's counts and checksums: 16 hex digits."""
+        parts = {key: self.manifest[key] for key in ("tokenizer", "num_documents", "num_tokens", "shards")}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def vocab_size(self) -> int:

@@ -16,7 +16,8 @@ from clozelm.errors import SettingsError
 from clozelm.flows.training import recipe_path
 from clozelm.settings import load, overlaid, read_toml, tree
 from clozelm.train.record import differences
-from clozelm.train.settings import BudgetSettings, PretrainSettings, Section, setting
+from clozelm.train.section import Section, setting
+from clozelm.train.settings import BudgetSettings, PretrainSettings
 
 FOLDER = "compare"
 """Where among the shipped recipes those of comparisons lie."""

@@ -79,7 +79,7 @@ class Masking:
     select: Select
     corruption: Corruption
     seed: int
-    rate: float
+    rate: float | NDArray[np.float64]
 
     def mask(self, rows: MaskableRows) -> Masked:
         """Mask rows; see ``mask``."""

@@ -37,21 +37,29 @@ class Ngram:
 
     def select(self, candidates: Candidates, rng: np.random.Generator) -> Selection:
         """Choose n-grams in one document piece; may choose none in a short one."""
-        numbers = word_numbers(candidates) if self.longest == 1 else self._cut(candidates, rng)
-        return choose_whole(numbers, candidates, rng)
+        if self.longest == 1:
+            return choose_whole(word_numbers(candidates), candidates, rng)
+        return choose_whole(cut_runs(candidates, _shares_below(self.longest), rng), candidates, rng)
 
-    def _cut(self, candidates: Candidates, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Number the n-grams from 0, token by token; what comes before the first word start is one of them."""
-        words = candidates.word_starts.nonzero()[0]
-        lengths = _shares_below(self.longest).searchsorted(rng.random(words.size), side="right")
-        numbers = np.zeros(candidates.word_starts.size, dtype=np.int64)
-        for first, stop in pairwise(_borders(candidates, words)):
-            run = words[first:stop]
-            starts = lengths[first:stop].cumsum()
-            numbers[run[0]] = 1
-            numbers[run[starts[: starts.searchsorted(run.size)]]] = 1
-        numbers[0] = 0
-        return numbers.cumsum(out=numbers)
+
+def cut_runs(
+    candidates: Candidates, shares_below: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Cut a document piece into runs of words of drawn lengths; number them from 0, token by token.
+
+    ``shares_below[n - 1]`` is the probability of fewer than n words. No run crosses a special token, and the one
+    before it, or before the end, is cut short there; what comes before the first word start is a run of its own.
+    """
+    words = candidates.word_starts.nonzero()[0]
+    lengths = shares_below.searchsorted(rng.random(words.size), side="right")
+    numbers = np.zeros(candidates.word_starts.size, dtype=np.int64)
+    for first, stop in pairwise(_borders(candidates, words)):
+        run = words[first:stop]
+        starts = lengths[first:stop].cumsum()
+        numbers[run[0]] = 1
+        numbers[run[starts[: starts.searchsorted(run.size)]]] = 1
+    numbers[0] = 0
+    return numbers.cumsum(out=numbers)
 
 
 def _borders(candidates: Candidates, words: NDArray[np.int64]) -> list[int]:

@@ -32,15 +32,28 @@ def word_numbers(candidates: Candidates) -> NDArray[np.int64]:
     return word
 
 
-def choose_whole(unit: NDArray[np.int64], candidates: Candidates, rng: np.random.Generator) -> Selection:
+def choose_whole(
+    unit: NDArray[np.int64],
+    candidates: Candidates,
+    rng: np.random.Generator,
+    *,
+    preferred: NDArray[np.bool_] | None = None,
+    fill: bool = True,
+) -> Selection:
     """Choose units, whose number each token has, in random order until the token budget is spent.
 
-    A last unit longer than what is left is taken with probability left / length.
+    A last unit longer than what is left is taken with probability left / length. Units with a ``preferred`` token
+    [n] come before all others; without ``fill`` no other is taken, and the budget may not be spent.
     """
     may_mask = candidates.may_mask
     lengths = np.bincount(unit[may_mask])
     units = lengths.nonzero()[0]
     order = units[rng.permutation(units.size)]
+    if preferred is not None:
+        is_first = np.zeros(unit.size, dtype=np.bool_)
+        is_first[unit[preferred & may_mask]] = True
+        is_first = is_first[order]
+        order = np.concatenate([order[is_first], order[~is_first]]) if fill else order[is_first]
     left = draw_budget(int(np.count_nonzero(may_mask)), candidates.rate, rng)
     num_taken = 0
     for length in lengths[order].tolist():
@@ -51,4 +64,18 @@ def choose_whole(unit: NDArray[np.int64], candidates: Candidates, rng: np.random
             break
     is_taken = np.zeros(unit.size, dtype=np.bool_)
     is_taken[order[:num_taken]] = True
+    return Selection(is_taken[unit] & may_mask, unit)
+
+
+def choose_share(unit: NDArray[np.int64], candidates: Candidates, rng: np.random.Generator) -> Selection:
+    """Choose a share ``rate`` of the units, each equally likely whatever its length.
+
+    The number is rounded up or down at random. Every token is chosen with probability ``rate`` exactly, and the
+    chosen units are as long as all are; the number of tokens varies more than ``choose_whole`` lets it.
+    """
+    may_mask = candidates.may_mask
+    units = np.bincount(unit[may_mask]).nonzero()[0]
+    order = units[rng.permutation(units.size)]
+    is_taken = np.zeros(unit.size, dtype=np.bool_)
+    is_taken[order[: draw_budget(units.size, candidates.rate, rng)]] = True
     return Selection(is_taken[unit] & may_mask, unit)

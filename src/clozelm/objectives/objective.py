@@ -63,13 +63,16 @@ class Scores:
     """Sums over predictions: they add up over micro-batches and ranks, which means do not.
 
     ``correct`` counts right answers, None where there is no right or wrong; ``positive`` answers that are class 1,
-    for terms of two classes.
+    for terms of two classes. Terms that predict pieces also say which piece each prediction should have been,
+    ``labels``, and whether it was ``right``.
     """
 
     loss_sum: Float[Tensor, ""]
     correct: Int[Tensor, ""] | None
     count: int
     positive: int | None = None
+    labels: Int[Tensor, "count"] | None = None
+    right: Bool[Tensor, "count"] | None = None
 
 
 class Stored(NamedTuple):
@@ -173,7 +176,7 @@ def predict_pieces(
     """
     vectors = masked_lm.head.transform(hidden)
     found = linear_cross_entropy(vectors, masked_lm.decoder_weight, masked_lm.head.bias, labels, importance)
-    return Scores(found.total, found.right.sum(), len(labels))
+    return Scores(found.total, found.right.sum(), len(labels), labels=labels, right=found.right)
 
 
 def masked_flops(masked_lm: MaskedLM, piece_lengths: NDArray[np.int64], predicted: int, asked: int) -> float:

@@ -61,6 +61,7 @@ class SpanCorruption(Objective):
         ``target`` begins each document with ``start_id`` where ``labels`` has the first sentinel: what the decoder
         has read when it is asked for each label.
         """
+        assert isinstance(masking.rate, float), "settings refuse a rate for every row"
         chosen = choose_spans(
             rows, masking.vocabulary, rate=masking.rate, mean_span=self.mean_span, seed=masking.seed
         )
@@ -85,8 +86,8 @@ class SpanCorruption(Objective):
         decoded = self.model.decode(example.batch, example.target).flatten(0, 1)
         vectors = self.model.head.transform(decoded[example.predicted])
         labels = example.labels.flatten()[example.predicted]
-        loss, correct = linear_cross_entropy(vectors, self.model.decoder_weight, self.model.head.bias, labels)
-        return {"span": Scores(loss, correct, len(labels))}
+        found = linear_cross_entropy(vectors, self.model.decoder_weight, self.model.head.bias, labels)
+        return {"span": Scores(found.total, found.right.sum(), len(labels))}
 
     def counts(self, example: Example) -> dict[str, int]:
         """Count the target tokens, sentinels included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,10 @@ _PARQUET_ROWS = 1024
 
 
 def read_jsonl(path: Path, reading: Reading) -> Iterator[Document]:
-    """Yield one document per line; ``spans_field`` may hold [[start, end], ...] in characters of the text."""
+    """Yield one document per line; ``spans_field`` may hold [[start, end], ...] in characters of the text.
+
+    A span may have a third item, a label, which is not read.
+    """
     for line, raw in text_units(path, reading, "line"):
         if not raw or raw.isspace():
             continue
@@ -35,7 +39,10 @@ def read_jsonl(path: Path, reading: Reading) -> Iterator[Document]:
 
 
 def read_csv(path: Path, reading: Reading, *, delimiter: str) -> Iterator[Document]:
-    """Yield one document per row; the first row names the fields, and quoted fields may hold line ends."""
+    """Yield one document per row; the first row names the fields, and quoted fields may hold line ends.
+
+    A field of spans holds them as JSON.
+    """
     csv.field_size_limit(max(csv.field_size_limit(), reading.max_characters))
     lines = (text + "\n" for _, text in text_units(path, reading, "line"))
     rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
@@ -44,7 +51,8 @@ def read_csv(path: Path, reading: Reading, *, delimiter: str) -> Iterator[Docume
         for record in rows:
             first, last = rows.line_num, first
             where = f"{path}:{last + 1}"
-            yield Document(_text({k: v for k, v in record.items() if k is not None}, where, reading), where)
+            text = _text({k: v for k, v in record.items() if k is not None}, where, reading)
+            yield Document(text, where, _spans(record.get(reading.spans_field), len(text), where, reading))
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: not a {path.suffix} record ({error}).") from None
 
@@ -100,11 +108,14 @@ def _check_fields(record: Mapping[str, Any], where: str, reading: Reading) -> No
 
 
 def _spans(value: Any, length: int, where: str, reading: Reading) -> Spans:
-    if value is None:
+    if value is None or value == "":
         return ()
     try:
-        spans = tuple((int(start), int(stop)) for start, stop in value)
-    except (TypeError, ValueError):
+        items = [tuple(item) for item in (json.loads(value) if isinstance(value, str) else value)]
+        spans = tuple((operator.index(item[0]), operator.index(item[1])) for item in items)
+        if any(len(item) > 3 for item in items):
+            raise ValueError
+    except (TypeError, ValueError, IndexError, RecursionError):
         raise DataError(f"{where}: '{reading.spans_field}' must be a list of [start, end] in characters.") from None
     for start, stop in spans:
         if not 0 <= start <= stop <= length:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from clozelm.data.loader import Cursor, RowLoader
 from clozelm.data.rows import Rows
 from clozelm.data.store import TokenStore
-from clozelm.masking import SELECTORS
+from clozelm.masking import Select
 from clozelm.masking.mask import Corruption, Masking
+from clozelm.masking.rates import random_rates
 from clozelm.objectives import Example, Objective
 from clozelm.train.settings import PretrainSettings
 from clozelm.vocab import Vocabulary
@@ -33,7 +34,12 @@ class Batches:
     """Makes the data of any step from its cursor."""
 
     def __init__(
-        self, settings: PretrainSettings, store: TokenStore, vocabulary: Vocabulary, objective: Objective
+        self,
+        settings: PretrainSettings,
+        store: TokenStore,
+        vocabulary: Vocabulary,
+        objective: Objective,
+        select: Select,
     ) -> None:
         data, masking = settings.data, settings.masking
         self.vocabulary, self.objective = vocabulary, objective
@@ -48,13 +54,15 @@ class Batches:
             pairs=objective.pairs,
             repeat=not masking.dynamic,
         )
-        self.select = SELECTORS[masking.strategy]().select
+        self.select, self.schedule = select, masking.schedule
         self.corruption = Corruption(masking.corruption.mask, masking.corruption.random)
 
     def step(self, cursor: Cursor, rate: float) -> StepData:
-        """Return the data of the step at ``cursor`` under masking ``rate``."""
+        """Return the data of the step at ``cursor`` under masking ``rate``, or one for each row if it is random."""
         rows, after = self.loader.batch(cursor, self.rows_per_step)
-        masking = Masking(self.vocabulary, self.select, self.corruption, self.seed, rate)
+        is_random = self.schedule == "random"
+        rates = random_rates(rows.row_ids, rows.epoch, seed=self.seed) if is_random else rate
+        masking = Masking(self.vocabulary, self.select, self.corruption, self.seed, rates)
         whole = self.objective.prepare(rows, masking)
         starts = range(0, self.rows_per_step, self.rows_at_once)
         counts = self.objective.counts(whole)

@@ -111,6 +111,7 @@ def _step(run: Run, rate: float) -> StepReport:
     run.optimisers.set_scale(factor)
     run.optimisers.step()
     run.optimisers.zero_grad()
+    run.masks.after_step(run.step + 1)
     run.advance(data, time.perf_counter() - begin)
     seconds = time.perf_counter() - begin
     main, *others = data.counts
@@ -153,7 +154,9 @@ def _accumulate(run: Run, data: StepData) -> Tally:
     """Add up gradients over micro-batches, every term's sum divided by its count in the whole step."""
     tally = Tally(run.objective.weights, data.counts, run.device)
     for example in data.micro_batches:
-        total = tally.add(run.objective(example.to(run.device)))
+        scores = run.objective(example.to(run.device))
+        run.masks.see(scores)
+        total = tally.add(scores)
         if total is not None:
             total.backward()  # type: ignore[no-untyped-call]
             run.optimisers.collect()

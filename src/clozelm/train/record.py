@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ ASIDE = ".run.json.tmp"
 
 def data_fingerprint(store: TokenStore) -> str:
     """Return a hash of what is in a store, from its manifest's counts and checksums."""
-    parts = {key: store.manifest[key] for key in ("tokenizer", "num_documents", "num_tokens", "shards")}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    return store.fingerprint
 
 
 def teacher_fingerprint(settings: PretrainSettings) -> str | None:

@@ -20,7 +20,7 @@ from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, ModelError
 from clozelm.hub.save import save
 from clozelm.hub.seq2seq import save_seq2seq
-from clozelm.masking.rates import rate_at
+from clozelm.masking.rates import mean_rate, rate_at
 from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.atomic import disk_errors
@@ -32,6 +32,7 @@ from clozelm.train.denormals import start_threads
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
 from clozelm.train.journal import Journal, TensorBoard
+from clozelm.train.masks import build_select
 from clozelm.train.masters import Masters
 from clozelm.train.optim import build
 from clozelm.train.plan import Batches, StepData
@@ -77,10 +78,11 @@ class Run:
         self.problems = compile_layers(self.objective, settings.run.compile, self.device)
         self._resumed: str | None = None
         self.renew_optimisers()
-        self.batches = Batches(settings, store, tokenizer.vocabulary, self.objective)
+        self.masks = build_select(settings, store, tokenizer)
+        self.batches = Batches(settings, store, tokenizer.vocabulary, self.objective, self.masks.select)
         if heldout is not None and self.objective.pairs is not None:
             Batches(
-                settings, heldout, tokenizer.vocabulary, self.objective
+                settings, heldout, tokenizer.vocabulary, self.objective, self.masks.fixed
             )  # says now what it could not be used for
         self.step, self.num_steps, self.tokens_seen, self.cursor = 0, 0, 0, Cursor()
         self.elapsed_seconds = 0.0
@@ -136,9 +138,9 @@ class Run:
         return rate_at(self.step, self.num_steps, masking.rate, masking.rate_end, masking.schedule)
 
     def mean_mask_rate(self) -> float:
-        """Return the masking rate of the whole run on average; every schedule is a line."""
+        """Return the masking rate of the whole run on average."""
         masking = self.settings.masking
-        return (masking.rate + (masking.rate if masking.rate_end is None else masking.rate_end)) / 2
+        return mean_rate(masking.rate, masking.rate_end, masking.schedule)
 
     def schedule_factor(self) -> float:
         """Return the learning-rate factor in force at the current step."""
@@ -187,6 +189,7 @@ class Run:
         self.objective.float()
         self._take(weights)
         self.renew_optimisers()
+        self.masks.restart()
         self.step, self.tokens_seen, self.cursor, self.elapsed_seconds = 0, 0, Cursor(), 0.0
 
     def _parameters(self) -> dict[str, torch.Tensor]:
@@ -234,7 +237,12 @@ class Run:
         if self.heldout is None or set(self.objective.weights) == {"mlm"}:
             return {}
         return heldout_terms(
-            self.settings, self.objective, self.heldout, self.tokenizer.vocabulary, device=self.device
+            self.settings,
+            self.objective,
+            self.heldout,
+            self.tokenizer.vocabulary,
+            select=self.masks.fixed,
+            device=self.device,
         )
 
     def checkpoint_due(self) -> bool:
@@ -270,7 +278,7 @@ class Run:
         """Write everything the next step depends on: weights, optimiser state and integers."""
         with _journal_errors(self.out):
             self.journal.sync()
-        payload = {"model": self._parameters(), "optimisers": self.optimisers.state_dict()}
+        payload = {"model": self._parameters(), "optimisers": self.optimisers.state_dict()} | self.masks.state()
         meta = {
             "step": self.step,
             "num_steps": self.num_steps,
@@ -333,6 +341,7 @@ class Run:
         if newest is not None:
             self._take(newest.load("model", self.device))
             self.optimisers.load_state_dict(newest.load("optimisers", self.device))
+            self.masks.load(newest)
             self.step = newest.meta["step"]
             self.tokens_seen = newest.meta["tokens_seen"]
             self.cursor = Cursor(**newest.meta["cursor"])

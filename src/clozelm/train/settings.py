@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
-
-class Section(BaseModel):
-    """A frozen table of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def setting(default: Any, meaning: str, source: str = "", **bounds: Any) -> Any:
-    """Declare one setting: default, meaning, the source of the default, and its bounds."""
-    return Field(default, description=meaning, json_schema_extra={"source": source}, **bounds)
+from clozelm.train.masking_settings import MaskingSettings
+from clozelm.train.section import Section, setting
 
 
 class ModelSettings(Section):
@@ -76,58 +68,6 @@ class DataSettings(Section):
         "",
         ge=16,
     )
-
-
-class CorruptionSettings(Section):
-    """What a chosen position becomes; the rest keeps its piece."""
-
-    mask: float = setting(0.8, "Share replaced by the mask token.", "Devlin et al. 2018, 3.1", ge=0.0, le=1.0)
-    random: float = setting(0.1, "Share replaced by a random piece.", "Devlin et al. 2018, 3.1", ge=0.0, le=1.0)
-
-
-class MaskingSettings(Section):
-    """Which positions are predicted, and how many."""
-
-    strategy: Literal["uniform", "whole_word", "ngram"] = setting(
-        "uniform", "How positions are chosen.", "Devlin et al. 2018"
-    )
-    rate: float = setting(0.15, "Share of tokens predicted, at the first step.", "Devlin et al. 2018, 3.1")
-    rate_end: float | None = setting(None, "Share at the last step, for schedule = linear.", "Yang et al. 2022")
-    schedule: Literal["constant", "linear"] = setting("constant", "How the rate moves over the run.")
-    dynamic: bool = setting(
-        True,
-        "Draw masks anew in every epoch; false = rows and masks of the first epoch in all.",
-        "Liu et al. 2019, 4.1",
-    )
-    corruption: CorruptionSettings = CorruptionSettings()
-
-    @model_validator(mode="after")
-    def _static(self) -> MaskingSettings:
-        if not self.dynamic and self.schedule != "constant":
-            raise ValueError(
-                f"masking.dynamic=false does not go with masking.schedule={self.schedule}: masks change with "
-                "the rate"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _rates(self) -> MaskingSettings:
-        for name, rate in (("rate", self.rate), ("rate_end", self.rate_end)):
-            if rate is not None and not 0.0 < rate < 1.0:
-                raise ValueError(f"masking.{name}={rate} must lie strictly between 0 and 1 (BERT uses 0.15)")
-        if self.schedule == "linear" and self.rate_end is None:
-            raise ValueError("masking.schedule=linear needs masking.rate_end, the rate of the last step")
-        if self.schedule == "constant" and self.rate_end is not None:
-            raise ValueError(
-                f"masking.rate_end={self.rate_end} has no use with masking.schedule=constant: set "
-                "masking.rate_end=none, or masking.schedule=linear"
-            )
-        if self.corruption.mask + self.corruption.random > 1.0:
-            raise ValueError(
-                f"masking.corruption.mask={self.corruption.mask} and masking.corruption.random="
-                f"{self.corruption.random} must not add up to more than 1 (BERT uses 0.8 and 0.1)"
-            )
-        return self
 
 
 class RtdSettings(Section):
@@ -306,6 +246,11 @@ class PretrainSettings(Section):
                 f"data.tokens_per_step={self.data.tokens_per_step} must be a multiple of "
                 f"data.row_length={self.data.row_length}"
             )
+        if self.masking.strategy == "span" and self.masking.span.longest > self.data.row_length - 2:
+            raise ValueError(
+                f"masking.span.longest={self.masking.span.longest} does not fit into a row of data.row_length="
+                f"{self.data.row_length} tokens, two of which are special: use at most {self.data.row_length - 2}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -318,6 +263,8 @@ class PretrainSettings(Section):
                 f"objective.span_corruption.mean_span={mean_span:g} is longer than a row of data.row_length="
                 f"{self.data.row_length} (T5 uses 3)"
             )
+        if self.masking.schedule == "random":
+            raise ValueError("masking.schedule=random has no use with objective.name=span_corruption")
         for name in ("strategy", "corruption"):
             if getattr(self.masking, name) != MaskingSettings.model_fields[name].default:
                 raise ValueError(

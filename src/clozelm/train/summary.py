@@ -9,6 +9,7 @@ from clozelm.data.loader import Cursor
 from clozelm.train.assemble import Given, build_objective, encoder_config
 from clozelm.train.evaluate import unigram_entropy
 from clozelm.train.hardware import choose_device, describe_machine
+from clozelm.train.masks import build_select
 from clozelm.train.plan import Batches
 from clozelm.train.record import check_out, open_data, open_heldout
 from clozelm.train.settings import PretrainSettings
@@ -25,7 +26,8 @@ def summarise(
     config = encoder_config(settings, tokenizer, given)
     device = choose_device(settings.run.device)
     objective = build_objective(settings, config, store, tokenizer, given)
-    first = Batches(settings, store, tokenizer.vocabulary, objective).step(Cursor(), settings.masking.rate)
+    select = build_select(settings, store, tokenizer, keep=False).select
+    first = Batches(settings, store, tokenizer.vocabulary, objective, select).step(Cursor(), settings.masking.rate)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     asked = ", ".join(f"{count:,} {term}" for term, count in first.counts.items())
     return {

@@ -6,6 +6,7 @@ import torch
 
 from clozelm.data.loader import Cursor
 from clozelm.data.store import TokenStore
+from clozelm.masking import Select
 from clozelm.objectives import Objective
 from clozelm.train.plan import Batches, StepData
 from clozelm.train.scoring import evaluating
@@ -23,6 +24,7 @@ def heldout_terms(
     store: TokenStore,
     vocabulary: Vocabulary,
     *,
+    select: Select,
     device: torch.device,
 ) -> dict[str, float]:
     """Return losses and accuracies of all terms but masked pieces, on at most ``evaluation.tokens`` of ``store``.
@@ -39,7 +41,7 @@ def heldout_terms(
             "data": data.model_copy(update={"tokens_per_step": rows_at_once * data.row_length}),
         }
     )
-    batches, cursor, steps = Batches(changed, store, vocabulary, objective), Cursor(), list[StepData]()
+    batches, cursor, steps = Batches(changed, store, vocabulary, objective, select), Cursor(), list[StepData]()
     while cursor.epoch == 0 and len(steps) * rows_at_once < max(rows, 1):
         steps.append(batches.step(cursor, settings.evaluation.rate))
         cursor = steps[-1].next_cursor
