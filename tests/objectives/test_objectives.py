@@ -13,6 +13,7 @@ from clozelm.errors import SettingsError
 from clozelm.families import FAMILIES
 from clozelm.objectives import OBJECTIVES, Example, Objective, Scores
 from clozelm.objectives.clm import CausalPrediction
+from clozelm.objectives.diffusion import DiffusionExample, MaskedDiffusion
 from clozelm.objectives.distill import Distillation
 from clozelm.objectives.hybrid import Hybrid, HybridExample
 from clozelm.objectives.mlm import MaskedPrediction
@@ -40,6 +41,7 @@ MAKE: dict[str, Callable[[str], Objective]] = {
     "distill": distillation,
     "clm": lambda family: CausalPrediction(tiny_models.tiny_model(family)),
     "hybrid": lambda family: Hybrid(tiny_models.tiny_model(family), causal=0.3),
+    "diffusion": lambda family: MaskedDiffusion(tiny_models.tiny_model(family)),
     "span_corruption": lambda family: SpanCorruption(tiny_models.tiny_decoder(family)),
 }
 
@@ -60,7 +62,16 @@ def objective(request: pytest.FixtureRequest, family: str) -> Objective:
 def example(request: pytest.FixtureRequest) -> Example:
     """Very uneven: some rows ask for much, some for nothing; an objective of other batches makes its own."""
     asker = request.getfixturevalue("objective") if "objective" in request.fixturenames else None
+    if isinstance(asker, MaskedDiffusion):
+        return of_rates(of_masks())
     return of_spans(asker) if isinstance(asker, SpanCorruption) else of_masks()
+
+
+def of_rates(example: Example) -> DiffusionExample:
+    """The same predictions, each of its own importance."""
+    importance = torch.linspace(0.5, 4.0, example.labels.numel(), dtype=torch.float64).view_as(example.labels)
+    pieces = torch.tensor([17, 0, 0, 28, 10, 5])
+    return DiffusionExample(example.batch, example.labels, importance=importance, num_pieces=pieces)
 
 
 def of_spans(objective: SpanCorruption) -> Example:
@@ -94,7 +105,7 @@ def gradients(objective: Objective) -> dict[str, torch.Tensor]:
 
 
 def backward(objective: Objective, scores: dict[str, Scores]) -> None:
-    total = sum(objective.weights[term] * one.loss_sum for term, one in scores.items() if one.count)
+    total = sum(w * scores[term].loss_sum for term, w in objective.weights.items() if w and scores[term].count)
     if isinstance(total, torch.Tensor) and total.requires_grad:
         total.backward()
 

@@ -166,7 +166,12 @@ def test_the_models_of_a_run_open(finished: Path, tiny_store: Path) -> None:
     with torch.no_grad():
         assert torch.equal(loaded.model(batch, target), run.objective.model(batch, target))
         again = heldout_terms(
-            run.settings, run.objective, run.heldout, run.tokenizer.vocabulary, device=torch.device("cpu")
+            run.settings,
+            run.objective,
+            run.heldout,
+            run.tokenizer.vocabulary,
+            select=run.masks.fixed,
+            device=torch.device("cpu"),
         )
     assert again["span_loss"] == pytest.approx(tiny_runs.journal(finished)[-1]["heldout_span_loss"], rel=1e-6)
     with pytest.raises(ModelError, match=r"objective.name=span_corruption trains no model that fills masks"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clozelm.objectives.clm import CausalPrediction
+from clozelm.objectives.diffusion import MaskedDiffusion
 from clozelm.objectives.distill import Distillation
 from clozelm.objectives.hybrid import Hybrid
 from clozelm.objectives.mlm import MaskedPrediction
@@ -19,6 +20,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "distill": Distillation,
     "clm": CausalPrediction,
     "hybrid": Hybrid,
+    "diffusion": MaskedDiffusion,
     "span_corruption": SpanCorruption,
 }
 

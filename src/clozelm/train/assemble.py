@@ -18,6 +18,7 @@ from clozelm.nn.heads import MaskedLM
 from clozelm.nn.neighbours import look_beside
 from clozelm.objectives import Objective
 from clozelm.objectives.clm import CausalPrediction
+from clozelm.objectives.diffusion import MaskedDiffusion
 from clozelm.objectives.distill import Distillation
 from clozelm.objectives.hybrid import Hybrid
 from clozelm.objectives.mlm import MaskedPrediction
@@ -89,6 +90,8 @@ def build_objective(
         return MaskedPrediction(masked_lm)
     if name == "clm":
         return CausalPrediction(masked_lm)
+    if name == "diffusion":
+        return MaskedDiffusion(masked_lm)
     if name == "hybrid":
         return Hybrid(masked_lm, causal=settings.objective.hybrid.causal)
     kind = NextSentence if name == "nsp" else SentenceOrder

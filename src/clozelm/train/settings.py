@@ -113,10 +113,10 @@ class SpanCorruptionSettings(Section):
 class ObjectiveSettings(Section):
     """What is learned."""
 
-    name: Literal["mlm", "nsp", "sop", "rtd", "distill", "clm", "hybrid", "span_corruption"] = setting(
+    name: Literal["mlm", "nsp", "sop", "rtd", "distill", "clm", "hybrid", "diffusion", "span_corruption"] = setting(
         "mlm",
         "mlm; nsp, sop: mlm and sentence pairs; rtd: ELECTRA's; distill: from a teacher; clm: GPT's; "
-        "hybrid: mlm and clm; span_corruption: T5's.",
+        "hybrid: mlm and clm; diffusion: mlm at any rate; span_corruption: T5's.",
     )
     pair_weight: float = setting(1.0, "Weight of nsp or sop beside mlm.", "Devlin et al. 2018, A.2", gt=0.0)
     rtd: RtdSettings = RtdSettings()
@@ -229,6 +229,22 @@ class PretrainSettings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _diffusion(self) -> PretrainSettings:
+        if self.objective.name != "diffusion":
+            return self
+        masking = self.masking
+        wanted = {
+            "masking.strategy": (masking.strategy, "uniform"),
+            "masking.schedule": (masking.schedule, "random"),
+            "masking.corruption.mask": (masking.corruption.mask, 1),
+            "masking.corruption.random": (masking.corruption.random, 0),
+        }
+        wrong = [f"{key}={needed} (now {found})" for key, (found, needed) in wanted.items() if found != needed]
+        if wrong:
+            raise ValueError(f"objective.name=diffusion needs {' and '.join(wrong)}")
+        return self
 
     @model_validator(mode="after")
     def _context(self) -> PretrainSettings:
