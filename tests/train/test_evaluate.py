@@ -12,11 +12,11 @@ from clozelm.data.prepare import prepare
 from clozelm.data.store import TokenStore
 from clozelm.errors import DataError
 from clozelm.families import FAMILIES
+from clozelm.infer.scoring import ratio_interval
 from clozelm.nn.heads import MaskedLM
 from clozelm.rng import generator
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.evaluate import evaluate, evaluate_store, unigram_entropy
-from clozelm.train.scoring import ratio_interval
 from tests import tiny_models
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clozelm.errors import ClozeError, ModelError
+from clozelm.infer.valid import check_text, shortened
 from clozelm.infer.windows import Window, window_batches
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
@@ -77,12 +78,11 @@ class FillMask:
         ]
 
     def _encode(self, text: str) -> NDArray[np.int64]:
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise ClozeError(f"{_short(text)!r} is not valid text: it has bytes that are not UTF-8.")
+        check_text(text)
         written = self._written.sub(lambda _: self._mask, text)
         ids = self.tokenizer.encode(written).ids.astype(np.int64)
         if not (ids == self.tokenizer.vocabulary.mask_id).any():
-            raise ClozeError(f"{_short(text)!r} has no [MASK]: write [MASK] where a word is to be filled in.")
+            raise ClozeError(f"{shortened(text)!r} has no [MASK]: write [MASK] where a word is to be filled in.")
         return ids
 
     def _windows(self, ids: NDArray[np.int64]) -> Iterator[Window]:
@@ -131,7 +131,3 @@ class FillMask:
                 Candidate(token_id, self.tokenizer.piece_text(token_id), value)
                 for token_id, value in zip(ids, values, strict=True)
             ]
-
-
-def _short(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"

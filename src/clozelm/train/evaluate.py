@@ -16,6 +16,7 @@ from clozelm.data.encoded import EncodedTexts
 from clozelm.data.pack import evaluation_rows
 from clozelm.data.rows import Tokens
 from clozelm.errors import DataError
+from clozelm.infer.scoring import evaluating, piece_losses, ratio_interval
 from clozelm.masking import SELECTORS
 from clozelm.masking.mask import Corruption, mask
 from clozelm.nn.heads import MaskedLM
@@ -24,7 +25,6 @@ from clozelm.text.files import find_files
 from clozelm.text.normalize import normalize
 from clozelm.text.readers import Reading, read_all
 from clozelm.text.tokenizer import Tokenizer
-from clozelm.train.scoring import evaluating, piece_losses, ratio_interval
 from clozelm.train.words import WordEvaluation, evaluate_words
 from clozelm.vocab import Vocabulary
 

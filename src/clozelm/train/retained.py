@@ -11,11 +11,11 @@ import torch
 from clozelm.data.pack import evaluation_rows
 from clozelm.errors import DataError
 from clozelm.hub.load import load, model_directory
+from clozelm.infer.scoring import evaluating
 from clozelm.nn.heads import MaskedLM
 from clozelm.objectives.objective import token_batch
 from clozelm.train.evaluate import evaluate_store
 from clozelm.train.run import Run
-from clozelm.train.scoring import evaluating
 
 _ROWS = 32
 _TIMES = 5

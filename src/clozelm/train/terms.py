@@ -6,10 +6,10 @@ import torch
 
 from clozelm.data.loader import Cursor
 from clozelm.data.store import TokenStore
+from clozelm.infer.scoring import evaluating
 from clozelm.masking import Select
 from clozelm.objectives import Objective
 from clozelm.train.plan import Batches, StepData
-from clozelm.train.scoring import evaluating
 from clozelm.train.settings import PretrainSettings
 from clozelm.train.tally import Tally
 from clozelm.vocab import Vocabulary

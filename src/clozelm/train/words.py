@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clozelm.infer.scoring import evaluating, piece_losses, ratio_interval
 from clozelm.infer.windows import Window, window_batches
 from clozelm.nn.heads import MaskedLM
 from clozelm.rng import generator
 from clozelm.text.tokenizer import Encoded, Tokenizer
-from clozelm.train.scoring import evaluating, piece_losses, ratio_interval
 
 WORDS_PER_SEGMENT = 64
 # Han, Hiragana and Katakana with their iteration marks and half-width forms, and what combines with them.

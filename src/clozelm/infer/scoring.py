@@ -24,9 +24,15 @@ def piece_losses(
     """Return -log p of ``target`` in nats, and whether it is the best piece, at ascending flat positions."""
     device = model.decoder_weight.device
     scored, target = scored.to(device), target.to(device)
-    vectors = model.scored_vectors(batch.to(device), scored)
+    return vector_losses(model, model.scored_vectors(batch.to(device), scored), target)
+
+
+def vector_losses(
+    model: MaskedLM, vectors: Float[Tensor, "count embedding"], target: Int[Tensor, "count"]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return -log p of ``target`` in nats, and whether it is the best piece, given the head's vectors."""
     losses, right = [], []
-    for start in range(0, len(scored), _LOGITS_AT_ONCE):
+    for start in range(0, len(vectors), _LOGITS_AT_ONCE):
         part = slice(start, start + _LOGITS_AT_ONCE)
         logits: Float[Tensor, "count vocab"] = torch.addmm(
             model.head.bias, vectors[part], model.decoder_weight.t()
