@@ -3,8 +3,8 @@
     python -m bench.score --model ../shared/checkpoints/rxnfp-bert-mlm --sentences 100
     python -m bench.score --sentences 32            a random BERT base under the tokenizer of bert-base-uncased
 
-`batch` runs the masked copies of one sentence together, `loop` one copy at a time. Rounds of the three alternate, and
-of each the median counts, in seconds of the processor: other programs on the machine then matter less.
+`batch` runs the masked copies of one sentence together, `loop` one copy at a time. Rounds of the three alternate,
+and of each the median counts, in seconds of the processor: other programs on the machine then matter less.
 """
 
 import argparse

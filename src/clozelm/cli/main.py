@@ -14,8 +14,8 @@ from clozelm import __version__
 from clozelm.errors import ClozeError
 from clozelm.process import tune_process
 
-# Every command in the order of use, and the file of this folder it lives in: a function of the same name,
-# or an `app` that groups several. Commands load when they are asked for, or listed by --help.
+# Every command in the order of use, and the file of this folder it lives in (with _ for -): a function of the same
+# name, or an `app` that groups several. Commands load when they are asked for, or listed by --help.
 COMMANDS = (
     "demo",
     "tokenizer",
@@ -25,6 +25,8 @@ COMMANDS = (
     "compare",
     "evaluate",
     "fill",
+    "score",
+    "minimal-pairs",
     "inspect",
     "convert",
     "fetch",
@@ -41,20 +43,24 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List the commands in the order of use."""
-        return [name for name in COMMANDS if find_spec(f"clozelm.cli.{name}") is not None]
+        return [name for name in COMMANDS if find_spec(_module(name)) is not None]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import one command; None for a name that is not one, which typer reports."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = import_module(f"clozelm.cli.{cmd_name}")
+        module = import_module(_module(cmd_name))
         if hasattr(module, "app"):
             group = typer.main.get_group(module.app)
             group.name = cmd_name
             return group
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        single.command(cmd_name)(getattr(module, cmd_name))
+        single.command(cmd_name)(getattr(module, cmd_name.replace("-", "_")))
         return typer.main.get_command(single)
+
+
+def _module(command: str) -> str:
+    return f"clozelm.cli.{command.replace('-', '_')}"
 
 
 app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -1,23 +1,31 @@
-"""The model a user holds: open it, fill masks, measure it, save it."""
+"""The model a user holds: open it, fill masks, score sentences, measure it, save it."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from torch import nn
 
 from clozelm import hub
 from clozelm.errors import ModelError
 from clozelm.families import Family
 from clozelm.infer.fill_mask import Candidate, Filled, FillMask
+from clozelm.infer.score import Method, Score, Scorer
 from clozelm.nn.encoder import Encoder
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from clozelm.infer.minimal_pairs import PairsResult
+    from clozelm.text.pair_files import Pair
     from clozelm.train.evaluate import TextEvaluation
+
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,25 @@ class Model:
         """Return for every text its candidates and, where there is one, a notice."""
         return FillMask(self.masked_lm, self.tokenizer)(texts, top)
 
+    @overload
+    def score(self, texts: str, *, method: Method | None = None) -> Score: ...
+
+    @overload
+    def score(self, texts: list[str], *, method: Method | None = None) -> list[Score]: ...
+
+    def score(self, texts: str | list[str], *, method: Method | None = None) -> Score | list[Score]:
+        """Return how probable the model finds a text, or each of several; see ``clozelm.infer.score.Scorer``."""
+        scores = list(Scorer(self.masked_lm, self.tokenizer, method=method)(texts))
+        return scores[0] if isinstance(texts, str) else scores
+
+    def minimal_pairs(
+        self, pairs: Iterable[Pair | tuple[str, str]], *, method: Method | None = None
+    ) -> PairsResult:
+        """Count how often the model prefers the first sentence of a pair; see ``clozelm.infer.minimal_pairs``."""
+        from clozelm.infer.minimal_pairs import minimal_pairs
+
+        return minimal_pairs(self.masked_lm, self.tokenizer, pairs, method=method)
+
     def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> TextEvaluation:
         """Measure the model on text files with fixed masks; see ``clozelm.train.evaluate.evaluate``."""
         from clozelm.train.evaluate import evaluate as measure
@@ -72,7 +99,11 @@ class Model:
 def load(path: str | Path, *, device: str = "cpu") -> Model:
     """Open a Hugging Face directory of a supported family, or a run, which holds one as ``model``."""
     loaded = hub.load(hub.model_directory(path))
-    model = Model(loaded.model, loaded.tokenizer, loaded.family)
+    return Model(moved(loaded.model, device), loaded.tokenizer, loaded.family)
+
+
+def moved(model: M, device: str) -> M:
+    """Return a model on ``device``; one that is not there is a user's mistake."""
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch says an absent or unknown device either way

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clozelm.errors import DataError
-from clozelm.text.files import COMPRESSIONS
+from clozelm.text.files import COMPRESSIONS, check_text, format_of
 from clozelm.text.readers import Document, Reading, Spans, text_units
 
 _PARQUET_ROWS = 1024
@@ -22,16 +22,7 @@ def read_jsonl(path: Path, reading: Reading) -> Iterator[Document]:
 
     A span may have a third item, a label, which is not read.
     """
-    for line, raw in text_units(path, reading, "line"):
-        if not raw or raw.isspace():
-            continue
-        where = f"{path}:{line}"
-        try:
-            record = json.loads(raw)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not a JSON record ({error}).") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: a JSON record must be an object, not {type(record).__name__}.")
+    for where, record, raw in _json_records(path, reading):
         text = _text(record, where, reading)
         if "\\u" in raw:
             text = _without_lone_surrogates(text, reading)
@@ -43,18 +34,9 @@ def read_csv(path: Path, reading: Reading, *, delimiter: str) -> Iterator[Docume
 
     A field of spans holds them as JSON.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), reading.max_characters))
-    lines = (text + "\n" for _, text in text_units(path, reading, "line"))
-    rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
-    first = 1
-    try:
-        for record in rows:
-            first, last = rows.line_num, first
-            where = f"{path}:{last + 1}"
-            text = _text({k: v for k, v in record.items() if k is not None}, where, reading)
-            yield Document(text, where, _spans(record.get(reading.spans_field), len(text), where, reading))
-    except csv.Error as error:
-        raise DataError(f"{path}:{rows.line_num}: not a {path.suffix} record ({error}).") from None
+    for where, record in _csv_records(path, reading, delimiter):
+        text = _text(record, where, reading)
+        yield Document(text, where, _spans(record.get(reading.spans_field), len(text), where, reading))
 
 
 def read_parquet(path: Path, reading: Reading) -> Iterator[Document]:
@@ -88,6 +70,47 @@ READERS: dict[str, Callable[[Path, Reading], Iterator[Document]]] = {
     "tsv": partial(read_csv, delimiter="\t"),
     "parquet": read_parquet,
 }
+
+
+def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield every record of a .jsonl, .csv or .tsv file with where it stands (``file:line``)."""
+    kind, reading = format_of(path), Reading(unit="record", invalid_utf8="refuse")
+    check_text(path)
+    if kind == "jsonl":
+        yield from ((where, record) for where, record, _ in _json_records(path, reading))
+    elif kind in ("csv", "tsv"):
+        yield from _csv_records(path, reading, "," if kind == "csv" else "\t")
+    else:
+        raise DataError(f"{path}: holds no records: give a .jsonl, .csv or .tsv file.")
+
+
+def _json_records(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield where a record stands, the record, and its line."""
+    for line, raw in text_units(path, reading, "line"):
+        if not raw or raw.isspace():
+            continue
+        where = f"{path}:{line}"
+        try:
+            record = json.loads(raw)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not a JSON record ({error}).") from None
+        if not isinstance(record, dict):
+            raise DataError(f"{where}: a JSON record must be an object, not {type(record).__name__}.")
+        yield where, record, raw
+
+
+def _csv_records(path: Path, reading: Reading, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where a record stands, and the record; fields beyond the named ones are left out."""
+    csv.field_size_limit(max(csv.field_size_limit(), reading.max_characters))
+    lines = (text + "\n" for _, text in text_units(path, reading, "line"))
+    rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
+    first = 1
+    try:
+        for record in rows:
+            first, last = rows.line_num, first
+            yield f"{path}:{last + 1}", {name: value for name, value in record.items() if name is not None}
+    except csv.Error as error:
+        raise DataError(f"{path}:{rows.line_num}: not a {path.suffix} record ({error}).") from None
 
 
 def _text(record: Mapping[str, Any], where: str, reading: Reading) -> str:

@@ -1,0 +1,70 @@
+"""Read minimal pairs: an acceptable sentence beside one that differs from it in what makes it unacceptable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clozelm.errors import DataError
+from clozelm.text.files import find_files, suffix_of
+from clozelm.text.records import records
+
+# The columns of a good sentence, a bad one and the group, by who writes them so: BLiMP, or a plain table.
+_USUAL = (("sentence_good", "sentence_bad", "UID"), ("good", "bad", "group"))
+
+
+class Pair(NamedTuple):
+    """A good and a bad sentence, the paradigm they belong to, and where they stand (``file:line``)."""
+
+    good: str
+    bad: str
+    group: str = ""
+    source: str = ""
+
+
+def read_pairs(
+    paths: Sequence[str | Path],
+    *,
+    good: str | None = None,
+    bad: str | None = None,
+    group: str | None = None,
+    limit: int | None = None,
+) -> Iterator[Pair]:
+    """Yield the pairs of .jsonl, .csv and .tsv files, at most the first ``limit`` of each file.
+
+    The columns are those of BLiMP (Warstadt et al. 2020: sentence_good, sentence_bad, UID) or good, bad and group,
+    unless they are named. Without a column of groups a file is one, called as the file. Raises ``DataError`` with
+    file:line for a record that lacks a sentence.
+    """
+    for path in find_files(paths):
+        count = 0
+        for pair in islice(_pairs(path, (good, bad, group)), limit):
+            count += 1
+            yield pair
+        if not count:
+            raise DataError(f"{path}: there are no pairs in it.")
+
+
+def _pairs(path: Path, named: tuple[str | None, str | None, str | None]) -> Iterator[Pair]:
+    for where, record in records(path):
+        usual = next((columns for columns in _USUAL if columns[0] in record or columns[1] in record), _USUAL[1])
+        good, bad, group = (name or default for name, default in zip(named, usual, strict=True))
+        if named[2] is not None or group in record:
+            name = _value(record, group, where, "--group")
+        else:
+            name = path.name[: path.name.lower().rindex(suffix_of(path))]
+        yield Pair(_value(record, good, where, "--good"), _value(record, bad, where, "--bad"), name, where)
+
+
+def _value(record: Mapping[str, Any], column: str, where: str, option: str) -> str:
+    """Return the text of a column; what is missing, empty or no text is refused."""
+    if column not in record:
+        there = ", ".join(map(str, record)) or "no fields"
+        raise DataError(f"{where}: no field '{column}'; the record has {there}. Name it with {option}.")
+    value = record[column]
+    if not isinstance(value, str) or not value.strip():
+        shown = "empty" if value is None or isinstance(value, str) else f"a {type(value).__name__}, not text"
+        raise DataError(f"{where}: field '{column}' is {shown}.")
+    return value
