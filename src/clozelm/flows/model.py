@@ -8,15 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from torch import nn
-
 from clozelm import hub
 from clozelm.errors import ModelError
 from clozelm.families import Family
 from clozelm.infer.fill_mask import Candidate, Filled, FillMask
 from clozelm.infer.score import Method, Score, Scorer
 from clozelm.nn.encoder import Encoder
-from clozelm.nn.heads import MaskedLM
+from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from clozelm.train.evaluate import TextEvaluation
 
 
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M", MaskedLM, Discriminator)
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,10 @@ class Scorer:
             )
         unknown = scored.count(-1 if (unk := self.tokenizer.vocabulary.unk_id) is None else unk)
         if unknown:
-            are = "piece is" if unknown == 1 else "pieces are"
-            said.append(f"{unknown} of {len(scored)} {are} unknown to the tokenizer: what they cost means little.")
+            are = "is" if unknown == 1 else "are"
+            said.append(
+                f"{unknown} of {len(scored)} pieces {are} unknown to the tokenizer: what they cost means little."
+            )
         return " ".join(said) or None
 
 

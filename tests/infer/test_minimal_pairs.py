@@ -1,0 +1,101 @@
+"""Minimal pairs: wins, ties, intervals, and files of pairs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clozelm.errors import DataError
+from clozelm.infer import minimal_pairs as module
+from clozelm.infer.minimal_pairs import Accuracy, minimal_pairs
+from clozelm.infer.score import Scorer
+from clozelm.text.pair_files import Pair, read_pairs
+from tests import tiny_models
+
+MODEL, TOKENIZER = tiny_models.tiny_model("bert"), tiny_models.wordpiece()
+
+
+def test_what_is_more_probable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PAIRS_AT_ONCE", 2)
+    texts = ["the cat sat", "a dog ran on the mat", "learning is powerful"]
+    scores = {one.text: one.log_probability for one in Scorer(MODEL, TOKENIZER)(texts)}
+    best, middle, worst = sorted(texts, key=lambda text: -scores[text])
+    pairs = [
+        Pair(best, worst, "a"),
+        Pair(worst, middle, "b"),
+        Pair(middle, worst, "a"),
+        Pair(best, f"  {best.upper()} ", "a"),  # the same pieces
+    ]
+    result = minimal_pairs(MODEL, TOKENIZER, pairs)
+    assert result.groups == {"a": Accuracy(3, 2, 1), "b": Accuracy(1, 0, 0)}
+    assert result.pooled == Accuracy(4, 2, 1)
+    assert result.pooled.accuracy == pytest.approx(2.5 / 4)
+    assert result.mean == pytest.approx((2.5 / 3 + 0) / 2)
+    low, high = result.mean_interval
+    assert 0 <= low <= result.mean <= high <= 1
+    assert result.method == "within_word"
+
+
+def test_pairs_may_be_tuples() -> None:
+    result = minimal_pairs(MODEL, TOKENIZER, [("zebra", "giraffe")])
+    assert result.pooled == Accuracy(1, 0, 1), "both are the unknown piece"
+
+
+def test_wilson() -> None:
+    """The example of a 95% interval for 81 of 263 (Newcombe 1998, table I): 0.2553 to 0.3662."""
+    assert Accuracy(263, 81, 0).interval == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert Accuracy(10, 10, 0).interval[1] == pytest.approx(1.0)
+    assert Accuracy(10, 9, 2).interval == Accuracy(10, 10, 0).interval
+
+
+def test_nothing_to_compare() -> None:
+    with pytest.raises(DataError, match="There are no minimal pairs"):
+        minimal_pairs(MODEL, TOKENIZER, [])
+    with pytest.raises(DataError, match=r"^p\.csv:2: '\[SEP\]' has no piece to score"):
+        minimal_pairs(MODEL, TOKENIZER, [Pair("the cat", "[SEP]", source="p.csv:2")])
+
+
+def test_files(tmp_path: Path) -> None:
+    blimp = {"sentence_good": "a", "sentence_bad": "b", "UID": "npi", "pairID": "0"}
+    (tmp_path / "one.jsonl").write_text("\n".join([json.dumps(blimp)] * 3))
+    (tmp_path / "two.csv").write_text('good,bad\n"x, y",z\nu,v\n')
+    (tmp_path / "three.tsv").write_text("bad\tgroup\tgood\nz\tg\tx\n")
+    (tmp_path / "four.csv").write_text("right,wrong,kind\nx,z,k\n")
+    assert list(read_pairs([tmp_path / "one.jsonl"], limit=1)) == [Pair("a", "b", "npi", f"{tmp_path}/one.jsonl:1")]
+    first, second = read_pairs([tmp_path / "two.csv"])
+    assert first == Pair("x, y", "z", "two", f"{tmp_path}/two.csv:2")
+    assert second == Pair("u", "v", "two", f"{tmp_path}/two.csv:3")
+    assert list(read_pairs([tmp_path / "three.tsv"])) == [Pair("x", "z", "g", f"{tmp_path}/three.tsv:2")]
+    named = read_pairs([tmp_path / "four.csv"], good="right", bad="wrong", group="kind")
+    assert list(named) == [Pair("x", "z", "k", f"{tmp_path}/four.csv:2")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "good,bad\nx,y\nx,\n", r"a\.csv:3: field 'bad' is empty\."),
+        ("a.csv", "good,bad\nx\n", r"a\.csv:2: field 'bad' is empty\."),
+        (
+            "a.csv",
+            "good,wrong\nx,y\n",
+            r"a\.csv:2: no field 'bad'; the record has good, wrong\. Name it with --bad",
+        ),
+        ("a.csv", "good,bad\n", r"a\.csv: there are no pairs in it"),
+        ("a.jsonl", '{"good": "x", "bad": 3}\n', r"a\.jsonl:1: field 'bad' is a int, not text"),
+        ("a.jsonl", '{"good": "x"\n', r"a\.jsonl:1: not a JSON record"),
+        ("a.jsonl", "[1]\n", r"a\.jsonl:1: a JSON record must be an object"),
+        ("a.jsonl", '{"sentence_good": "x"}\n', r"a\.jsonl:1: no field 'sentence_bad'"),
+        ("a.jsonl", "", r"a\.jsonl: the file is empty"),
+        ("a.txt", "x\ty\n", r"a\.txt: holds no records: give a \.jsonl, \.csv or \.tsv file"),
+    ],
+)
+def test_bad_files(name: str, content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=said):
+        list(read_pairs([tmp_path / name]))
+
+
+def test_a_byte_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"good,bad\nx,\xff\n")
+    with pytest.raises(DataError, match=r"a\.csv:2: invalid UTF-8"):
+        list(read_pairs([tmp_path / "a.csv"]))
