@@ -20,6 +20,7 @@ COMMANDS = (
     "demo",
     "tokenizer",
     "prepare",
+    "masks",
     "pretrain",
     "adapt",
     "compare",

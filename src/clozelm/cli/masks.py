@@ -1,0 +1,193 @@
+"""`cloze masks`: what a masking strategy would hide, looked at before paying for training."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+    from clozelm.flows.mask_examples import Example, Stretch
+    from clozelm.flows.masks import MaskReport
+
+_STYLES = {
+    "mask": ("bold white on rgb(42,111,151)", "bold white on rgb(70,143,175)"),
+    "random": ("bold white on rgb(209,73,91)", "bold white on rgb(225,112,126)"),
+    "keep": ("bold black on rgb(237,174,73)", "bold black on rgb(245,205,130)"),
+}
+_LEGEND = {
+    "mask": "[MASK]",
+    "random": "a random piece",
+    "keep": "kept but predicted",
+}
+_BARS = 16
+_LONGEST = 5
+
+
+def masks(
+    data: Annotated[Path, typer.Argument(help="Token store made by `cloze prepare`.")],
+    strategy: Annotated[
+        str | None, typer.Option(help="How positions are chosen; see `cloze settings pretrain masking`.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Share of tokens hidden; 0.15 unless --set.")] = None,
+    show: Annotated[int, typer.Option(min=0, help="How many texts to show.")] = 5,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="masking.key=value; see `cloze settings pretrain masking`.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of order and masks, as run.seed.")] = 0,
+    epoch: Annotated[int, typer.Option(min=0, help="The pass over the corpus, from 0.")] = 0,
+    row_length: Annotated[int, typer.Option(min=16, help="Tokens in a packed row.")] = 128,
+    tokens: Annotated[int, typer.Option(min=1, help="About how many tokens to measure.")] = 200_000,
+    png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what a masking strategy hides of DATA, in examples and figures: the masks training would see."""
+    from clozelm.flows.masks import LookSettings, draw, look, overrides
+    from clozelm.settings import load
+
+    settings = load(LookSettings, None, overrides(strategy, rate, set_ or [])).masking
+    report = look(data, settings, show=show, tokens=tokens, seed=seed, epoch=epoch, row_length=row_length)
+    if png is not None:
+        draw(report, png)
+    if as_json:
+        typer.echo(json.dumps(report.plain(), ensure_ascii=False))
+        return
+    _show(report)
+    if png is not None:
+        typer.echo(f"Picture: {png}")
+
+
+def _show(report: "MaskReport") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False)
+    for number, example in enumerate(report.examples):
+        if number == 0:
+            console.print(_legend(console.is_terminal), end="\n\n")
+        about = f"document {example.document:,}: {example.hidden:,} of {example.tokens:,} tokens hidden"
+        console.print(Text(about, style="dim"))
+        console.print(_written(example, console.is_terminal), end="\n\n")
+    low, high = report.measured.interval
+    console.print(
+        Text(f"{report.strategy}: {report.measured.rate:.2%} hidden", style="bold")
+        + Text(
+            f" (95% interval {low:.2%} to {high:.2%}; asked for {report.rate:.2%}), measured on {report.tokens:,} "
+            f"tokens in {report.pieces:,} document pieces, {report.rows:,} rows of {report.row_length}\n",
+            style="not bold",
+        )
+    )
+    console.print(_shares(report))
+    console.print()
+    console.print(_clusters(report))
+    console.print()
+    console.print(_becomes(report))
+
+
+def _legend(is_coloured: bool) -> "Text":
+    from rich.text import Text
+
+    from clozelm.flows.mask_examples import Stretch
+
+    legend = Text()
+    for fate, meaning in _LEGEND.items():
+        sample = Stretch("word", fate, 1, "other" if fate == "random" else None)  # type: ignore[arg-type]
+        legend += _block(sample, is_coloured, 0) + Text(f" {meaning}   ", style="dim")
+    legend.rstrip()
+    return legend
+
+
+def _written(example: "Example", is_coloured: bool) -> "Text":
+    """Return a text in which hidden stretches stand out; neighbours that touch get different shades."""
+    from rich.text import Text
+
+    line = Text()
+    shade = 0
+    for stretch in example.stretches:
+        if stretch.fate == "seen":
+            line.append(stretch.text)
+            continue
+        text = stretch.text.lstrip()
+        gap = stretch.text[: len(stretch.text) - len(text)]
+        shade = 0 if gap else 1 - shade
+        line.append(gap)
+        line.append_text(_block(stretch, is_coloured, shade))
+    if example.is_cut:
+        line.append(" …", style="dim")
+    return line
+
+
+def _block(stretch: "Stretch", is_coloured: bool, shade: int) -> "Text":
+    """Return a hidden stretch: a coloured block, or in brackets with a sign where there are no colours."""
+    from rich.text import Text
+
+    text = stretch.text.strip()
+    if not is_coloured:
+        inner = {"mask": text, "random": f"{text}→{stretch.replacement}", "keep": f"={text}"}[stretch.fate]
+        return Text(f"⟦{inner}⟧")
+    style = _STYLES[stretch.fate][shade]
+    if stretch.fate != "random":
+        return Text(text, style=style)
+    return Text(text, style=f"{style} strike") + Text(f"→{stretch.replacement}", style=style)
+
+
+def _shares(report: "MaskReport") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("kind of token", no_wrap=True)
+    for name in ("tokens", "hidden", "95% interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    most = max(share.rate for shares in report.kinds.values() for share in shares)
+    for shares in report.kinds.values():
+        if table.row_count:
+            table.add_row()
+        for share in shares:
+            low, high = (100 * end for end in share.interval)
+            name = f"{share.name} ({share.note})" if share.note else share.name
+            bar = Text("█" * round(_BARS * share.rate / (most or 1.0)), style="rgb(42,111,151)")
+            table.add_row(name, f"{share.tokens:,}", f"{share.rate:.2%}", f"{low:.2f} to {high:.2f}", bar)
+    return table
+
+
+def _clusters(report: "MaskReport") -> "Table":
+    """Return how many hidden tokens stand together, as shares of lengths."""
+    from rich.table import Table
+
+    from clozelm.flows.mask_figures import mean_of
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("length of", no_wrap=True)
+    for name in ("mean", *map(str, range(1, _LONGEST + 1)), "more"):
+        table.add_column(name, justify="right", no_wrap=True)
+    names = {
+        "run tokens": "a hidden run, tokens",
+        "run words": "a hidden run, words",
+        "group tokens": "one draw, tokens",
+    }
+    for key, name in names.items():
+        counts = report.lengths[key]
+        total = sum(counts.values())
+        shown = [counts.get(length, 0) for length in range(1, _LONGEST + 1)]
+        cells = [f"{count / total:.1%}" if count else "" for count in (*shown, total - sum(shown))]
+        table.add_row(name, f"{mean_of(counts):.2f}", *cells)
+    return table
+
+
+def _becomes(report: "MaskReport") -> str:
+    """Say what becomes of hidden tokens, and how many a document piece has."""
+    from clozelm.flows.mask_figures import mean_of, quantile_of
+
+    asked = report.corruption
+    fates = [f"{share:.1%} {_LEGEND[name]} (asked for {asked[name]:.0%})" for name, share in report.fates.items()]
+    counts = report.per_piece
+    return (
+        f"Hidden tokens become: {', '.join(fates)}.\n"
+        f"A document piece has {mean_of(counts):.1f} of them on average, half of them at most "
+        f"{quantile_of(counts, 0.5)}, from {min(counts)} to {max(counts)}."
+    )

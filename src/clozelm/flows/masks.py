@@ -1,0 +1,155 @@
+"""What a masking strategy does to a corpus, found out by masking it: figures and examples, before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clozelm.data.loader import Cursor, RowLoader
+from clozelm.data.rows import Rows, join
+from clozelm.data.store import TokenStore
+from clozelm.flows.mask_examples import Example, examples
+from clozelm.flows.mask_figures import Hidden, Share, fates, kinds, lengths, per_piece, places
+from clozelm.masking import SELECTORS, Candidates, Corruption, Select, Selection, mask
+from clozelm.report.masks import mask_picture
+from clozelm.text.atomic import disk_errors
+from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.record import open_data
+from clozelm.train.settings import MaskingSettings, Section
+
+
+class LookSettings(Section):
+    """What `cloze masks` lets one set."""
+
+    masking: MaskingSettings = MaskingSettings()
+
+
+@dataclass(frozen=True)
+class MaskReport:
+    """Say how a strategy masked some rows.
+
+    ``rate`` is what was asked for. ``kinds`` groups maskable tokens and says what share of each was hidden, the
+    first group all of them; ``places`` does so along the row. ``fates`` are shares of the hidden tokens.
+    ``per_piece`` counts document pieces by their number of hidden tokens; ``lengths`` hidden runs by their tokens
+    and by the words they touch, and groups (tokens of one corruption draw) by their tokens.
+    """
+
+    strategy: str
+    rate: float
+    seed: int
+    epoch: int
+    row_length: int
+    rows: int
+    pieces: int
+    tokens: int
+    kinds: dict[str, list[Share]]
+    places: list[Share]
+    fates: dict[str, float]
+    corruption: dict[str, float]
+    per_piece: dict[int, int]
+    lengths: dict[str, dict[int, int]]
+    examples: list[Example]
+
+    @property
+    def measured(self) -> Share:
+        """The share of all tokens that was hidden."""
+        return self.kinds["all"][0]
+
+    def plain(self) -> dict[str, Any]:
+        """Return the report as data for JSON; interval and rate of each share are written out."""
+        facts = asdict(self)
+        facts["kinds"] = {name: [share.plain() for share in shares] for name, shares in self.kinds.items()}
+        facts["places"] = [share.plain() for share in self.places]
+        return facts
+
+
+def look(
+    data: str | Path,
+    settings: MaskingSettings,
+    *,
+    show: int = 5,
+    tokens: int = 200_000,
+    seed: int = 0,
+    epoch: int = 0,
+    row_length: int = 128,
+) -> MaskReport:
+    """Mask the first rows of an epoch, about ``tokens`` tokens and never more than the epoch, and measure.
+
+    These are the rows and masks of a pretraining run with the same seed, row length and rate. A rate that moves
+    over the run is that of its first step.
+    """
+    store, tokenizer = open_data(Path(data))
+    rows = _rows(store, tokenizer, tokens=tokens, seed=seed, epoch=epoch, row_length=row_length)
+    hidden = hide(rows, tokenizer, _select(settings, store, tokenizer), settings, seed=seed)
+    return MaskReport(
+        strategy=settings.strategy,
+        rate=settings.rate,
+        seed=seed,
+        epoch=epoch,
+        row_length=row_length,
+        rows=len(rows.row_ids),
+        pieces=hidden.num_pieces,
+        tokens=int(hidden.may_mask.sum()),
+        kinds=kinds(hidden, tokenizer, store.unigram_counts()),
+        places=places(hidden),
+        fates=fates(hidden, tokenizer.vocabulary.mask_id),
+        corruption=_asked(settings),
+        per_piece=per_piece(hidden),
+        lengths=lengths(hidden),
+        examples=examples(hidden, tokenizer, store.offsets, show),
+    )
+
+
+def hide(rows: Rows, tokenizer: Tokenizer, select: Select, settings: MaskingSettings, *, seed: int) -> Hidden:
+    """Mask rows as training does, and remember what the strategy was given and what it answered."""
+    given: list[Candidates] = []
+    answers: list[Selection] = []
+
+    def remembering(candidates: Candidates, rng: np.random.Generator) -> Selection:
+        given.append(candidates)
+        answers.append(select(candidates, rng))
+        return answers[-1]
+
+    corruption = Corruption(settings.corruption.mask, settings.corruption.random)
+    masked = mask(rows, tokenizer.vocabulary, remembering, rate=settings.rate, corruption=corruption, seed=seed)
+    return Hidden.of(rows, masked, tokenizer.vocabulary, given, answers)
+
+
+def _select(settings: MaskingSettings, store: TokenStore, tokenizer: Tokenizer) -> Select:
+    """Return the strategy's function."""
+    return SELECTORS[settings.strategy]().select
+
+
+def _rows(store: TokenStore, tokenizer: Tokenizer, *, tokens: int, seed: int, epoch: int, row_length: int) -> Rows:
+    """Read the first rows of an epoch, at least ``tokens`` tokens if the epoch has them."""
+    loader = RowLoader(store, tokenizer.vocabulary, row_length=row_length, seed=seed)
+    wanted = -(-tokens // row_length)
+    parts: list[Rows] = []
+    for window in range(loader.num_windows):
+        num_rows = min(wanted, loader.plan(epoch, window).num_rows)
+        parts.append(loader.batch(Cursor(epoch, window), num_rows)[0])
+        wanted -= num_rows
+        if wanted == 0:
+            break
+    return join(parts)
+
+
+def _asked(settings: MaskingSettings) -> dict[str, float]:
+    corruption = settings.corruption
+    return {"mask": corruption.mask, "random": corruption.random, "keep": 1 - corruption.mask - corruption.random}
+
+
+def overrides(strategy: str | None, rate: float | None, rest: Sequence[str]) -> list[str]:
+    """Turn the short options into settings; those written out come later and win."""
+    given = {"strategy": strategy, "rate": rate}
+    return [*(f"masking.{name}={value}" for name, value in given.items() if value is not None), *rest]
+
+
+def draw(report: MaskReport, path: Path) -> None:
+    """Draw a report as a PNG."""
+    with disk_errors(path):
+        mask_picture(report.plain(), path)
