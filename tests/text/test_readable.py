@@ -1,5 +1,6 @@
 """Pieces as text: print's white space for WordPiece, the pieces' own elsewhere."""
 
+import numpy as np
 import pytest
 
 from clozelm.text.readable import Readable, _gap
@@ -34,11 +35,11 @@ def test_special_pieces_stand_apart(readable: Readable) -> None:
     assert readable.text([mask]) == name
 
 
-def test_which_pieces_start_words(readable: Readable) -> None:
-    encoded = readable.tokenizer.encode("we propose translation")
-    starts = [readable.starts_word(i) for i in encoded.ids.tolist()]
-    expected = encoded.word_starts.tolist()
-    assert starts[1:] == expected[1:]  # byte-level pieces at the very start of a text have no space
+def test_white_space_goes_on_after_other_text(readable: Readable) -> None:
+    encoded = readable.tokenizer.encode("we propose")
+    second = int(np.flatnonzero(encoded.word_starts)[1])
+    (later,) = readable.parts([encoded.ids[second:].tolist()], before="here we")
+    assert later == " propose"
 
 
 def test_scripts_without_spaces() -> None:

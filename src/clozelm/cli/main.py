@@ -28,6 +28,7 @@ COMMANDS = (
     "fill",
     "score",
     "minimal-pairs",
+    "generate",
     "inspect",
     "convert",
     "fetch",

@@ -18,6 +18,7 @@ from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from clozelm.infer.generate import Generated
     from clozelm.infer.minimal_pairs import PairsResult
     from clozelm.text.pair_files import Pair
     from clozelm.train.evaluate import TextEvaluation
@@ -77,6 +78,26 @@ class Model:
         from clozelm.infer.minimal_pairs import minimal_pairs
 
         return minimal_pairs(self.masked_lm, self.tokenizer, pairs, method=method)
+
+    def generate(
+        self,
+        text: str | None = None,
+        *,
+        length: int | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        **sampling: Any,
+    ) -> list[Generated]:
+        """Write ``samples`` texts by filling masks over several steps; see ``clozelm.infer.generate.Sampling``.
+
+        The masks are those of ``text``, or ``length`` of them, after the text where there is one.
+        """
+        from clozelm.infer.generate import Generator, Sampling
+
+        how = Sampling(**sampling)
+        return Generator(self.masked_lm, self.tokenizer)(
+            text, length=length, sampling=how, seed=seed, samples=samples
+        )
 
     def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> TextEvaluation:
         """Measure the model on text files with fixed masks; see ``clozelm.train.evaluate.evaluate``."""

@@ -49,8 +49,6 @@ class FillMask:
         """Fill with ``model``, whose ids are those of ``tokenizer``."""
         self.model = model
         self.tokenizer = tokenizer
-        self._mask = tokenizer.token(tokenizer.vocabulary.mask_id)
-        self._written = re.compile(rf"\s*(?:\[mask\]|<mask>|{re.escape(self._mask)})", re.IGNORECASE)
         self._room = model.config.max_positions - 2
         if self._room < 1:
             raise ModelError(f"A model of {model.config.max_positions} positions has no room for text.")
@@ -78,9 +76,7 @@ class FillMask:
         ]
 
     def _encode(self, text: str) -> NDArray[np.int64]:
-        check_text(text)
-        written = self._written.sub(lambda _: self._mask, text)
-        ids = self.tokenizer.encode(written).ids.astype(np.int64)
+        ids = encode_masks(self.tokenizer, text)
         if not (ids == self.tokenizer.vocabulary.mask_id).any():
             raise ClozeError(f"{shortened(text)!r} has no [MASK]: write [MASK] where a word is to be filled in.")
         return ids
@@ -131,3 +127,17 @@ class FillMask:
                 Candidate(token_id, self.tokenizer.piece_text(token_id), value)
                 for token_id, value in zip(ids, values, strict=True)
             ]
+
+
+def mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
+    """Return what finds a mask in a text as people write it, with the white space before it."""
+    own = re.escape(tokenizer.token(tokenizer.vocabulary.mask_id))
+    return re.compile(rf"\s*(?:\[mask\]|<mask>|{own})", re.IGNORECASE)
+
+
+def encode_masks(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:
+    """Encode a text in which masks may be written in any way; no special tokens around it."""
+    check_text(text)
+    mask = tokenizer.token(tokenizer.vocabulary.mask_id)
+    written = mask_pattern(tokenizer).sub(lambda _: mask, text)
+    return tokenizer.encode(written).ids.astype(np.int64)

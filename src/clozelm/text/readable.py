@@ -11,6 +11,7 @@ from clozelm.text.tokenizer import Tokenizer
 _OPENING = "([{“‘«¿¡#@$"
 _CLOSING = ")]}”’»%.,;:!?…"
 _JOINING = "-/'_"
+_DIGITS = 24
 _NUMBER = re.compile(r"\d[.,]\d+$")  # its point or comma is no punctuation
 
 
@@ -33,14 +34,13 @@ class Readable:
         """Return the text of pieces, without white space around it."""
         return self.parts([list(ids)])[0].strip()
 
-    def parts(self, blocks: Sequence[Sequence[int]]) -> list[str]:
-        """Return the text of each of several consecutive blocks, with the white space before it.
+    def parts(self, blocks: Sequence[Sequence[int]], before: str = "") -> list[str]:
+        """Return the text of each of several consecutive blocks after ``before``, with the white space before it.
 
         Joined they are the text, unless a block ends inside a character of byte-level pieces, which shows as
         U+FFFD on both sides.
         """
         parts: list[str] = []
-        before = ""
         for block in blocks:
             part = ""
             for run in self._runs(block):
@@ -48,13 +48,6 @@ class Readable:
             parts.append(part)
             before += part
         return parts
-
-    def starts_word(self, token_id: int) -> bool:
-        """Tell whether a piece, by its own spelling, begins a word or stands for itself."""
-        token = self.tokenizer.token(token_id)
-        if self._continues:
-            return not token.startswith(self._continues)
-        return token_id in self._special or token.startswith(("Ġ", "▁"))
 
     def _runs(self, ids: Sequence[int]) -> Iterable[list[int]]:
         """Cut pieces where spacing is decided: at every piece of WordPiece, elsewhere around special ones."""
@@ -95,7 +88,7 @@ def _gap(before: str, token: str) -> str:
         return ""
     if '"' in (last, first):  # an odd number before: `last` opens a quotation, or `first` closes one
         return "" if before.count('"') % 2 else " "
-    if _NUMBER.search(before + token):
+    if _NUMBER.search(before[-_DIGITS:] + token):
         return ""
     is_wide = _is_wide(last), _is_wide(first)
     return "" if all(is_wide) else " "
