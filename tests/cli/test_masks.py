@@ -1,0 +1,102 @@
+"""`cloze masks`, for a person and as JSON."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clozelm.cli.main import main
+from tests.cli.conftest import Cloze, Mistake
+
+SMALL = ("--tokens", 1500, "--row-length", 32)
+
+
+def test_for_a_person(cloze: Cloze, tiny_store: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "masks.png"
+    out = cloze("masks", tiny_store, "--strategy", "ngram", "--rate", 0.3, "--show", 3, *SMALL, "--png", picture)
+    lines = out.splitlines()
+    assert lines[0] == "⟦word⟧ [MASK]   ⟦word→other⟧ a random piece   ⟦=word⟧ kept but predicted"
+    assert sum(line.startswith("document ") for line in lines) == 3
+    assert any(line.startswith("ngram: ") for line in lines)
+    assert "; asked for 30.00%), measured on" in " ".join(out.split())
+    for name in ("all tokens", "later piece", "punctuation", "rare (", "last third", "a hidden run, words"):
+        assert any(line.startswith(name) for line in lines), name
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1] == f"Picture: {picture}"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    hidden = sum(
+        line.count("⟦") for line in lines[2 : lines.index(next(x for x in lines if x.startswith("ngram")))]
+    )
+    assert hidden > 5
+
+
+def test_json_says_what_the_table_says(cloze: Cloze, tiny_store: Path) -> None:
+    common = ("masks", tiny_store, "--strategy", "whole_word", "--seed", 4, "--epoch", 1, *SMALL)
+    found = json.loads(cloze(*common, "--json"))
+    assert (found["strategy"], found["rate"], found["seed"], found["epoch"]) == ("whole_word", 0.15, 4, 1)
+    everything = found["kinds"]["all"][0]
+    assert everything["rate"] == everything["hidden"] / everything["tokens"]
+    out = cloze(*common)
+    assert f"whole_word: {everything['rate']:.2%} hidden" in out
+    for shares in found["kinds"].values():
+        assert sum(share["tokens"] for share in shares) == everything["tokens"]
+        for share in shares:
+            assert any(share["name"] in line and f"{share['rate']:.2%}" in line for line in out.splitlines())
+    assert len(found["examples"]) == 5
+    assert found == json.loads(cloze(*common, "--json"))
+
+
+def test_settings_reach_the_masks(cloze: Cloze, tiny_store: Path) -> None:
+    common = ("masks", tiny_store, "--json", "--show", 0, *SMALL)
+    found = json.loads(cloze(*common, "--set", "masking.corruption.mask=1", "--set", "masking.corruption.random=0"))
+    assert found["fates"] == {"mask": 1.0, "random": 0.0, "keep": 0.0}
+    assert found["strategy"] == "uniform"
+    assert found["examples"] == []
+    later = json.loads(cloze(*common, "--rate", 0.2, "--set", "masking.rate=0.4"))
+    assert later["rate"] == 0.4
+
+
+def test_colours_where_somebody_watches(
+    tiny_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with pytest.raises(SystemExit) as caught:
+        main(["masks", str(tiny_store), "--show", "2", *map(str, SMALL)])
+    assert not caught.value.code
+    out = capsys.readouterr().out
+    assert "\x1b[" in out
+    assert "⟦" not in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--strategy", "everything"), "masking.strategy=everything must be"),
+        (("--rate", 0), "masking.rate=0.0 must lie strictly between 0 and 1"),
+        (("--rate", 1.5), "masking.rate=1.5 must lie strictly between 0 and 1"),
+        (("--rate", "nan"), "masking.rate=nan must be"),
+        (("--set", "masking.rte=0.2"), "Unknown setting 'masking.rte'. Did you mean 'masking.rate'?"),
+        (("--set", "optim.name=muon"), "Unknown setting 'optim.name'"),
+        (("--row-length", 8), "--row-length"),
+        (("--row-length", 10**6), "too few to fill one row"),
+        (("--tokens", 0), "--tokens"),
+        (("--png", "nowhere/masks.png"), "nowhere"),
+    ],
+)
+def test_mistakes(
+    options: tuple[object, ...],
+    said: str,
+    mistake: Mistake,
+    tiny_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said in mistake("masks", tiny_store, "--show", 1, *options)
+
+
+def test_no_store(mistake: Mistake, tmp_path: Path) -> None:
+    assert "make a token store with `cloze prepare`" in mistake("masks", tmp_path / "nowhere")
+    assert "is not a token store" in mistake("masks", tmp_path)
