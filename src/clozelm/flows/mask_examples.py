@@ -17,12 +17,14 @@ Fate = Literal["seen", "mask", "random", "keep"]
 
 MOST_TOKENS = 120  # of an example; the rest is left out
 _FEW_TOKENS = 8
+_SPACE = "␣"
 
 
 @dataclass(frozen=True)
 class Stretch:
     """Consecutive tokens with one fate, of one group where hidden, as text with the white space before it.
 
+    A hidden stretch that is nothing else is written ␣.
     ``replacement`` is what stands there instead, for the fate random.
     """
 
@@ -69,8 +71,11 @@ def _example(hidden: Hidden, tokenizer: Tokenizer, readable: Readable, piece: in
     shown = list(_cut(hidden, cells[:stop], tokenizer.vocabulary.mask_id))
     texts = readable.parts([ids for ids, _, _ in shown])
     texts[0] = texts[0].lstrip()
+    texts = [
+        text if fate == "seen" or text.strip() else _SPACE for text, (_, fate, _) in zip(texts, shown, strict=True)
+    ]
     stretches = [
-        Stretch(text, fate, len(ids), readable.text(now) if fate == "random" else None)
+        Stretch(text, fate, len(ids), (readable.text(now) or _SPACE) if fate == "random" else None)
         for text, (ids, fate, now) in zip(texts, shown, strict=True)
     ]
     return Example(document, size, num_hidden, stretches, stop < len(cells))
