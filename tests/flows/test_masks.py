@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,17 +15,29 @@ from clozelm.data.store import TokenStore
 from clozelm.errors import DataError
 from clozelm.flows.mask_figures import Share, interval, mean_of, quantile_of
 from clozelm.flows.masks import MaskReport, draw, look
-from clozelm.masking import IGNORED, SELECTORS, Corruption, Masked, mask
+from clozelm.masking import IGNORED, Corruption, Masked, mask
+from clozelm.masking.rates import random_rates
 from clozelm.settings import load
 from clozelm.text.readable import Readable
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.train_tokenizer import Kind
-from clozelm.train.settings import MaskingSettings
+from clozelm.train.masking_settings import MaskingSettings
+from clozelm.train.masks import build_select
+from clozelm.train.settings import PretrainSettings
 from clozelm.vocab import ANNOTATED, WORD_START
 from tests import tiny_runs
 
 KINDS: list[Kind] = ["wordpiece", "bpe", "unigram"]
 LENGTH = 48
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "uniform": {"schedule": "random"},
+    "whole_word": {"rate": 0.25},
+    "ngram": {"schedule": "linear", "rate": 0.3, "rate_end": 0.1},
+    "span": {"span": {"p": 0.4}},
+    "pmi": {"pmi": {"min_count": 2}},
+    "chosen": {"chosen": {"annotated": True}},
+    "adaptive": {"adaptive": {"mode": "balanced"}},
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -49,15 +61,24 @@ def masked(store: Path, chosen: MaskingSettings, report: MaskReport) -> tuple[Ro
     loader = RowLoader(TokenStore.open(store), tokenizer.vocabulary, row_length=report.row_length, seed=report.seed)
     rows, _ = loader.batch(Cursor(report.epoch), report.rows)
     corruption = Corruption(chosen.corruption.mask, chosen.corruption.random)
-    select = SELECTORS[chosen.strategy]().select
-    answer = mask(rows, tokenizer.vocabulary, select, rate=chosen.rate, corruption=corruption, seed=report.seed)
+    whole = load(PretrainSettings, {"masking": chosen.model_dump()})
+    select = build_select(whole, TokenStore.open(store), tokenizer, keep=False).select
+    rate = chosen.rate if chosen.schedule != "random" else random_rates(rows.row_ids, rows.epoch, seed=report.seed)
+    answer = mask(rows, tokenizer.vocabulary, select, rate=rate, corruption=corruption, seed=report.seed)
     return rows, answer, tokenizer
 
 
-@pytest.mark.parametrize("strategy", ["uniform", "whole_word", "ngram"])
+def test_every_strategy_is_looked_at() -> None:
+    assert set(STRATEGIES) == set(get_args(MaskingSettings.model_fields["strategy"].annotation))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_the_figures_are_those_of_the_masks(store: Path, strategy: str) -> None:
-    chosen = settings(strategy, rate=0.25)
+    chosen = settings(strategy, **STRATEGIES[strategy])
+    files = sorted(store.rglob("*"))
     report = look(store, chosen, tokens=3000, seed=3, epoch=2, row_length=LENGTH)
+    assert sorted(store.rglob("*")) == files, "looking leaves nothing behind"
+    assert report.rate == (0.5 if chosen.schedule == "random" else chosen.rate)
     rows, answer, tokenizer = masked(store, chosen, report)
     may_mask = (rows.doc_ids > 0) & ~tokenizer.vocabulary.is_special[rows.input_ids]
     is_hidden = answer.labels != IGNORED
@@ -171,6 +192,12 @@ def test_an_epoch_is_the_most(store: Path) -> None:
     tokens = TokenStore.open(store)
     unknown = int(tokens.unigram_counts()[sorted(Tokenizer.load(store / "tokenizer").vocabulary.special_ids)].sum())
     assert report.tokens == tokens.num_tokens - unknown
+
+
+def test_static_masks_are_those_of_the_first_epoch(store: Path) -> None:
+    one = look(store, settings("uniform", dynamic=False), tokens=800)
+    later = look(store, settings("uniform", dynamic=False), tokens=800, epoch=3)
+    assert later.examples == one.examples == look(store, settings("uniform"), tokens=800).examples
 
 
 def test_nothing_but_masks(store: Path) -> None:

@@ -13,7 +13,7 @@ from clozelm.infer.generate import Generated, Generator, Sampling
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.train_tokenizer import Kind
-from clozelm.types import TokenBatch
+from clozelm.types import Context, Reading, TokenBatch
 from tests import tiny_models, tiny_runs
 
 KINDS: list[Kind] = ["wordpiece", "bpe", "unigram"]
@@ -156,17 +156,36 @@ def test_characters_of_several_pieces_are_whole_in_the_end() -> None:
     assert page.text(ids) == "aé."
 
 
-def test_a_model_that_reads_from_the_left_writes_to_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    generator = Generator(tiny_models.tiny_model("bert"), tiny_models.wordpiece())
-    monkeypatch.setattr(generator, "_context", "left")
-    (generated,) = generator("the [MASK] sat [MASK] [MASK]")
+def reader(context: Context, *, ahead: bool = False) -> Generator:
+    model = MaskedLM(tiny_models.tiny_config("bert"), Reading(context, ahead))
+    tiny_models.perturb(model, 0)
+    return Generator(model.eval(), tiny_models.wordpiece())
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_model_that_sees_one_side_writes_in_its_direction(ahead: bool) -> None:
+    text = "the [MASK] sat [MASK] [MASK]"
+    (generated,) = reader("left", ahead=ahead)(text)
     assert [step.filled for step in generated.steps] == [[1], [3], [4]]
-    monkeypatch.setattr(generator, "_context", "right")
-    (generated,) = generator("the [MASK] sat [MASK] [MASK]", sampling=Sampling(steps=3))
+    (generated,) = reader("right")(text, sampling=Sampling(steps=3))
     assert [step.filled for step in generated.steps] == [[4], [3], [1]]
     for sampling in (Sampling(steps=2), Sampling(order="random")):
         with pytest.raises(ClozeError, match="leave out steps and order"):
-            generator("the [MASK] [MASK] [MASK]", sampling=sampling)
+            reader("left", ahead=ahead)(text, sampling=sampling)
+
+
+def test_a_causal_model_is_sampled_as_ever() -> None:
+    """Each piece is the best after those before it, whatever stands behind."""
+    generator = reader("left", ahead=True)
+    (generated,) = generator("the cat", length=6, sampling=Sampling(temperature=0.0))
+    ids = [2, *generator.tokenizer.encode("the cat").ids.tolist()]
+    for _ in range(6):
+        whole = torch.tensor([[*ids, 3]])  # what stands at the position itself is not seen
+        with torch.no_grad():
+            logits = generator.model(tiny_runs.one_row(whole))[0, -1]
+        logits[sorted(generator.tokenizer.vocabulary.special_ids)] = -torch.inf
+        ids.append(int(logits.argmax()))
+    assert last(generated) == ids[1:]
 
 
 def test_the_mode_of_the_model_is_kept() -> None:

@@ -11,15 +11,20 @@ import numpy as np
 
 from clozelm.data.loader import Cursor, RowLoader
 from clozelm.data.rows import Rows, join
-from clozelm.data.store import TokenStore
+from clozelm.errors import DataError
 from clozelm.flows.mask_examples import Example, examples
 from clozelm.flows.mask_figures import Hidden, Share, fates, kinds, lengths, per_piece, places
-from clozelm.masking import SELECTORS, Candidates, Corruption, Select, Selection, mask
+from clozelm.masking import Candidates, Corruption, Select, Selection, mask
+from clozelm.masking.rates import random_rates, rate_at
 from clozelm.report.masks import mask_picture
+from clozelm.settings import load
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.masking_settings import MaskingSettings
+from clozelm.train.masks import build_select
 from clozelm.train.record import open_data
-from clozelm.train.settings import MaskingSettings, Section
+from clozelm.train.section import Section
+from clozelm.train.settings import PretrainSettings
 
 
 class LookSettings(Section):
@@ -79,15 +84,19 @@ def look(
 ) -> MaskReport:
     """Mask the first rows of an epoch, about ``tokens`` tokens and never more than the epoch, and measure.
 
-    These are the rows and masks of a pretraining run with the same seed, row length and rate. A rate that moves
-    over the run is that of its first step.
+    These are the rows and masks of a pretraining run with the same settings, seed and row length. A rate that moves
+    over the run is that of its first step, and so are weights that it learns. Nothing is left in the store.
     """
     store, tokenizer = open_data(Path(data))
-    rows = _rows(store, tokenizer, tokens=tokens, seed=seed, epoch=epoch, row_length=row_length)
-    hidden = hide(rows, tokenizer, _select(settings, store, tokenizer), settings, seed=seed)
+    sizes = {"row_length": row_length, "tokens_per_step": row_length}
+    whole = load(PretrainSettings, {"masking": settings.model_dump(), "data": sizes})
+    select = build_select(whole, store, tokenizer, keep=False).select
+    loader = RowLoader(store, tokenizer.vocabulary, row_length=row_length, seed=seed, repeat=not settings.dynamic)
+    rows = _rows(loader, tokens, epoch)
+    hidden = hide(rows, tokenizer, select, settings, seed=seed)
     return MaskReport(
         strategy=settings.strategy,
-        rate=settings.rate,
+        rate=rate_at(0, 1, settings.rate, settings.rate_end, settings.schedule),
         seed=seed,
         epoch=epoch,
         row_length=row_length,
@@ -115,19 +124,17 @@ def hide(rows: Rows, tokenizer: Tokenizer, select: Select, settings: MaskingSett
         return answers[-1]
 
     corruption = Corruption(settings.corruption.mask, settings.corruption.random)
-    masked = mask(rows, tokenizer.vocabulary, remembering, rate=settings.rate, corruption=corruption, seed=seed)
+    is_random = settings.schedule == "random"
+    rate = random_rates(rows.row_ids, rows.epoch, seed=seed) if is_random else settings.rate
+    masked = mask(rows, tokenizer.vocabulary, remembering, rate=rate, corruption=corruption, seed=seed)
+    if not given:
+        raise DataError("There is nothing to hide: every piece of the text is a special or the unknown one.")
     return Hidden.of(rows, masked, tokenizer.vocabulary, given, answers)
 
 
-def _select(settings: MaskingSettings, store: TokenStore, tokenizer: Tokenizer) -> Select:
-    """Return the strategy's function."""
-    return SELECTORS[settings.strategy]().select
-
-
-def _rows(store: TokenStore, tokenizer: Tokenizer, *, tokens: int, seed: int, epoch: int, row_length: int) -> Rows:
-    """Read the first rows of an epoch, at least ``tokens`` tokens if the epoch has them."""
-    loader = RowLoader(store, tokenizer.vocabulary, row_length=row_length, seed=seed)
-    wanted = -(-tokens // row_length)
+def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
+    """Read the first rows of an epoch, at least ``tokens`` tokens if the epoch has them, padding included."""
+    wanted = -(-tokens // loader.row_length)
     parts: list[Rows] = []
     for window in range(loader.num_windows):
         num_rows = min(wanted, loader.plan(epoch, window).num_rows)

@@ -94,7 +94,7 @@ class Generator:
         self.model = model
         self.tokenizer = tokenizer
         self._room = model.config.max_positions - 2
-        self._context = getattr(getattr(model, "reading", None), "context", "both")
+        self._context = model.reading.context
         known = torch.tensor(sorted(tokenizer.backend.get_vocab(with_added_tokens=True).values()))
         self._forbidden = torch.ones(model.config.vocab_size, dtype=torch.bool)
         self._forbidden[known] = torch.tensor(tokenizer.vocabulary.is_special)[known]
