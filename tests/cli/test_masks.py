@@ -66,7 +66,7 @@ def test_colours_where_somebody_watches(
         main(["masks", str(tiny_store), "--show", "2", *map(str, SMALL)])
     assert not caught.value.code
     out = capsys.readouterr().out
-    assert "\x1b[" in out
+    assert "\x1b[2m [MASK]" in out, "only the word before it is coloured"
     assert "⟦" not in out
 
 

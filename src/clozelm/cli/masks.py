@@ -72,14 +72,11 @@ def _show(report: "MaskReport") -> None:
         console.print(Text(about, style="dim"))
         console.print(_written(example, console.is_terminal), end="\n\n")
     low, high = report.measured.interval
-    console.print(
-        Text(f"{report.strategy}: {report.measured.rate:.2%} hidden", style="bold")
-        + Text(
-            f" (95% interval {low:.2%} to {high:.2%}; asked for {report.rate:.2%}), measured on {report.tokens:,} "
-            f"tokens in {report.pieces:,} document pieces, {report.rows:,} rows of {report.row_length}\n",
-            style="not bold",
-        )
+    about = (
+        f" (95% interval {low:.2%} to {high:.2%}; asked for {report.rate:.2%}), measured on {report.tokens:,} "
+        f"tokens in {report.pieces:,} document pieces, {report.rows:,} rows of {report.row_length}\n"
     )
+    console.print(Text.assemble((f"{report.strategy}: {report.measured.rate:.2%} hidden", "bold"), about))
     console.print(_shares(report))
     console.print()
     console.print(_clusters(report))
@@ -95,7 +92,8 @@ def _legend(is_coloured: bool) -> "Text":
     legend = Text()
     for fate, meaning in _LEGEND.items():
         sample = Stretch("word", fate, 1, "other" if fate == "random" else None)  # type: ignore[arg-type]
-        legend += _block(sample, is_coloured, 0) + Text(f" {meaning}   ", style="dim")
+        legend.append_text(_block(sample, is_coloured, 0))
+        legend.append(f" {meaning}   ", style="dim")
     legend.rstrip()
     return legend
 
@@ -130,8 +128,8 @@ def _block(stretch: "Stretch", is_coloured: bool, shade: int) -> "Text":
         return Text(f"⟦{inner}⟧")
     style = _STYLES[stretch.fate][shade]
     if stretch.fate != "random":
-        return Text(text, style=style)
-    return Text(text, style=f"{style} strike") + Text(f"→{stretch.replacement}", style=style)
+        return Text.assemble((text, style))
+    return Text.assemble((text, f"{style} strike"), (f"→{stretch.replacement}", style))
 
 
 def _shares(report: "MaskReport") -> "Table":
