@@ -17,18 +17,39 @@ def compare(
         list[str] | None,
         typer.Option("--set", help="compare.key=value, measure.key=value, base.section.key=value or arms.NAME...."),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Train and measure this arm alone; repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Train this arm alone; repeatable.")] = None,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Train nothing; measure and report what is finished.")
+    ] = False,
+    pairs: Annotated[
+        list[str] | None, typer.Option(help="File of minimal pairs (BLiMP) to judge on; repeatable.")
+    ] = None,
+    probe: Annotated[
+        str | None, typer.Option(help="Labelled texts (.csv, .tsv, .jsonl) for a linear probe to learn from.")
+    ] = None,
+    probe_dev: Annotated[str | None, typer.Option(help="Labelled texts to judge the probe on.")] = None,
+    probe_text: Annotated[str | None, typer.Option(help="Field of the text in both.")] = None,
+    probe_label: Annotated[str | None, typer.Option(help="Field of the label in both.")] = None,
 ) -> None:
-    """Train the arms of RECIPE on DATA, measure them alike and report in OUT."""
+    """Train the arms of RECIPE on DATA with every seed, measure them alike and leave a report in OUT."""
     from rich.console import Console
 
     from clozelm.flows.compare import begin, train_arms
-    from clozelm.flows.compare_settings import load_comparison
+    from clozelm.flows.compare_report import PAGE, report, show
+    from clozelm.flows.compare_settings import check_arms, load_comparison
+    from clozelm.flows.measures import check_measures
 
     console = Console(highlight=False)
-    comparison = load_comparison(recipe, set_ or [])
+    measures = {"probe": probe, "probe_dev": probe_dev, "probe_text": probe_text, "probe_label": probe_label}
+    given = {name: value for name, value in measures.items() if value is not None}
+    comparison = load_comparison(recipe, set_ or [], measure=given | ({"pairs": pairs} if pairs else {}))
+    check_arms(only or [], comparison)
+    check_measures(comparison.settings.measure)
     plan = begin(comparison, data=data, out=out, heldout=heldout)
-    if not train_arms(plan, only=only or [], console=console):
+    if not report_only and not train_arms(plan, only=only or [], console=console):
         console.print(
             f"Stopped with {len(plan.unfinished)} of {len(plan.jobs)} runs to go; the same command goes on."
         )
+        return
+    show(report(plan, console=console), console)
+    console.print(f"\nReport: {out / PAGE}", soft_wrap=True)

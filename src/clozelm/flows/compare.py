@@ -41,7 +41,7 @@ class Job:
     @property
     def is_finished(self) -> bool:
         """Whether the run was trained to its end and its models were saved."""
-        return (self.out / USAGE).is_file() and bool(_read(self.out / USAGE).get("is_finished"))
+        return bool(usage(self).get("is_finished"))
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,17 @@ def _trained(plan: Plan, job: Job, console: Console) -> bool:
     run = open_run(plan, job)
     restart_peak(run.device)
     show_run(run, console=console)
-    before = _read(job.out / USAGE).get("peak_bytes", 0) if (job.out / USAGE).is_file() else 0
     is_finished = run.step == run.num_steps
-    peak = max(before, peak_bytes(run.device))
+    peak = max(usage(job).get("peak_bytes", 0), peak_bytes(run.device))
     place = "tensors on the GPU" if run.device.type == "cuda" else "resident in the process"
     write_json(job.out / USAGE, {"is_finished": is_finished, "peak_bytes": peak, "peak_of": place})
     return is_finished
+
+
+def usage(job: Job) -> dict[str, Any]:
+    """Return what the training of a run took, and whether it is finished; empty before it was begun."""
+    path = job.out / USAGE
+    return read_json(path) if path.is_file() else {}
 
 
 def _store(arm: Arm, data: Path, store: TokenStore, tokenizer: Tokenizer) -> TokenStore:
@@ -141,7 +146,7 @@ def _check_out(out: Path) -> dict[str, Any]:
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file: name an empty or new directory with --out.")
     if (out / RECORD).is_file():
-        return _read(out / RECORD)
+        return read_json(out / RECORD)
     if out.is_dir() and any(each.name != f".{RECORD}.tmp" for each in out.iterdir()):
         raise SettingsError(
             f"{out} is not empty and holds no comparison: name an empty or new directory with --out."
@@ -200,7 +205,8 @@ def _jobs(comparison: Comparison, data: Path, out: Path, arms: Mapping[str, Any]
             yield Job(arm, seed, arm.run(seed, limits), arm.store or data, place)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; what cannot be read is an error that names it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

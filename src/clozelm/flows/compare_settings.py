@@ -121,10 +121,13 @@ class Comparison:
         return min(arm.settings.data.row_length for arm in self.arms)
 
 
-def load_comparison(name: str | Path, overrides: Sequence[str] = ()) -> Comparison:
+def load_comparison(
+    name: str | Path, overrides: Sequence[str] = (), *, measure: Mapping[str, Any] | None = None
+) -> Comparison:
     """Read a comparison's recipe, a file or the name of a shipped one, with overrides; every arm is checked.
 
-    An override is a setting of ``compare``, of ``measure``, of ``base`` or of ``arms.NAME``. Raises
+    An override is a setting of ``compare``, of ``measure``, of ``base`` or of ``arms.NAME``; ``measure`` are values
+    over those of the recipe's table of that name. Raises
     ``SettingsError`` for arms that are no settings, that are equal, or of which there are none.
     """
     path = recipe_path(name, within=FOLDER)
@@ -137,7 +140,9 @@ def load_comparison(name: str | Path, overrides: Sequence[str] = ()) -> Comparis
         raise SettingsError(f"{path} has no arms: add a table [arms.NAME] of settings for each thing to compare.")
     placed = _placed(overrides, list(arms))
     base = _base(given.pop("base", {}), placed["base"], path)
-    settings = load(ComparisonSettings, given, [*placed["compare"], *placed["measure"]])
+    settings = load(
+        ComparisonSettings, overlaid(given, {"measure": measure or {}}), [*placed["compare"], *placed["measure"]]
+    )
     made = tuple(_arm(arm, table, base, placed[f"arms.{arm}"]) for arm, table in arms.items())
     _refuse_equal(made)
     return Comparison(settings, made, settings.compare.title or path.stem)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -99,7 +100,6 @@ def evaluate(
     return TextEvaluation(pieces, evaluate_words(model, tokenizer, texts, rate=rate, seed=seed))
 
 
-@torch.inference_mode()
 def evaluate_store(
     model: MaskedLM,
     store: Tokens,
@@ -111,7 +111,45 @@ def evaluate_store(
     max_tokens: int | None = None,
     unigram_counts: NDArray[np.int64] | None = None,
 ) -> Evaluation:
-    """Score a store with uniform 80/10/10 masks that depend on ``seed`` and the store's rows alone.
+    """Score a store with uniform 80/10/10 masks; see ``piece_costs``. ``unigram_counts`` give the loss to beat."""
+    costs = piece_costs(
+        model, store, vocabulary, row_length=row_length, rate=rate, seed=seed, max_tokens=max_tokens
+    )
+    loss, owner = costs.losses, costs.documents
+    unigram = None if unigram_counts is None else _unigram_losses(unigram_counts)[costs.labels].mean()
+    return Evaluation(
+        loss=float(loss.mean()),
+        interval=ratio_interval(loss, np.ones_like(loss), owner),
+        accuracy=float(costs.right.mean()),
+        predictions=loss.size,
+        documents=np.unique(owner).size,
+        tokens=costs.tokens,
+        unigram=None if unigram is None else float(unigram),
+    )
+
+
+class PieceCosts(NamedTuple):
+    """What every predicted piece cost in nats, whether it was the best guess, what it is and whose; tokens read."""
+
+    losses: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    documents: NDArray[np.int64]
+    tokens: int
+
+
+@torch.inference_mode()
+def piece_costs(
+    model: MaskedLM,
+    store: Tokens,
+    vocabulary: Vocabulary,
+    *,
+    row_length: int,
+    rate: float = 0.15,
+    seed: int = 0,
+    max_tokens: int | None = None,
+) -> PieceCosts:
+    """Predict pieces of a store under uniform 80/10/10 masks that depend on ``seed`` and the store's rows alone.
 
     A causal model scores the same pieces, each given the true ones before it.
     Stops after the batch in which ``max_tokens`` is reached. The model comes back in the mode it had. Raises
@@ -134,19 +172,10 @@ def evaluate_store(
             tokens += int((rows.doc_ids > 0).sum())
             if max_tokens is not None and tokens >= max_tokens:
                 break
-    loss, owner = np.concatenate(losses), np.concatenate(documents)
+    loss = np.concatenate(losses)
     if not loss.size:
         raise DataError("There is nothing to predict: every piece of the text is a special or the unknown one.")
-    unigram = None if unigram_counts is None else _unigram_losses(unigram_counts)[np.concatenate(labels)].mean()
-    return Evaluation(
-        loss=float(loss.mean()),
-        interval=ratio_interval(loss, np.ones_like(loss), owner),
-        accuracy=float(np.concatenate(correct).mean()),
-        predictions=loss.size,
-        documents=np.unique(owner).size,
-        tokens=tokens,
-        unigram=None if unigram is None else float(unigram),
-    )
+    return PieceCosts(loss, np.concatenate(correct), np.concatenate(labels), np.concatenate(documents), tokens)
 
 
 def unigram_entropy(counts: NDArray[np.int64]) -> float:

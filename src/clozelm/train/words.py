@@ -57,7 +57,6 @@ class _Segment(NamedTuple):
     chosen: NDArray[np.bool_]
 
 
-@torch.inference_mode()
 def evaluate_words(
     model: MaskedLM, tokenizer: Tokenizer, texts: Iterable[str], *, rate: float = 0.15, seed: int = 0
 ) -> WordEvaluation:
@@ -70,30 +69,52 @@ def evaluate_words(
     the hidden words. Pseudo-likelihood as in Kauf & Ivanova 2023 would hide one word at a time; this hides
     several, as in training. A causal model, which sees no later word anyhow, reads the text as it is.
     """
-    nats, sizes, documents, right = [], [], [], []
-    unknown = unread = dropped = 0
-    segments = _segments(texts, rate, seed)
+    costs = word_costs(model, tokenizer, texts, rate=rate, seed=seed)
+    missing = (costs.unknown, costs.unread, costs.dropped)
+    if not costs.nats.size:
+        return WordEvaluation(math.nan, (math.nan, math.nan), math.nan, 0, *missing)
+    bits = costs.nats / math.log(2)
+    return WordEvaluation(
+        float(bits.sum() / costs.sizes.sum()),
+        ratio_interval(bits, costs.sizes, costs.documents),
+        float(costs.right.mean()),
+        bits.size,
+        *missing,
+    )
+
+
+class WordCosts(NamedTuple):
+    """What every hidden word cost in nats, its UTF-8 bytes, whose it is, whether it was guessed; words left out."""
+
+    nats: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    documents: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    unknown: int
+    unread: int
+    dropped: int
+
+
+@torch.inference_mode()
+def word_costs(
+    model: MaskedLM, tokenizer: Tokenizer, texts: Iterable[str], *, rate: float = 0.15, seed: int = 0
+) -> WordCosts:
+    """Return the cost of every hidden word; see ``evaluate_words``."""
+    segments, parts = _segments(texts, rate, seed), list[WordCosts]()
     with evaluating(model):
         while group := list(islice(segments, _SEGMENTS_AT_ONCE)):
-            scored = _score(model, tokenizer, group)
-            nats.append(scored.nats)
-            sizes.append(scored.sizes)
-            documents.append(scored.documents)
-            right.append(scored.right)
-            unknown += scored.unknown
-            unread += scored.unread
-            dropped += scored.dropped
-    if not sum(len(part) for part in nats):
-        return WordEvaluation(math.nan, (math.nan, math.nan), math.nan, 0, unknown, unread, dropped)
-    bits, size = np.concatenate(nats) / math.log(2), np.concatenate(sizes)
-    return WordEvaluation(
-        bits_per_byte=float(bits.sum() / size.sum()),
-        interval=ratio_interval(bits, size, np.concatenate(documents)),
-        words_right=float(np.concatenate(right).mean()),
-        words=bits.size,
-        words_unknown=unknown,
-        words_unread=unread,
-        words_dropped=dropped,
+            parts.append(_score(model, tokenizer, group))
+    if not parts:
+        none = np.zeros(0)
+        return WordCosts(none, none, none.astype(np.int64), none.astype(np.bool_), 0, 0, 0)
+    return WordCosts(
+        np.concatenate([part.nats for part in parts]),
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([part.documents for part in parts]),
+        np.concatenate([part.right for part in parts]),
+        sum(part.unknown for part in parts),
+        sum(part.unread for part in parts),
+        sum(part.dropped for part in parts),
     )
 
 
@@ -108,17 +129,7 @@ def _segments(texts: Iterable[str], rate: float, seed: int) -> Iterator[_Segment
             yield _Segment(document, text[first:last], part[:, 0] - first, part[:, 1] - first, chosen)
 
 
-class _Scored(NamedTuple):
-    nats: NDArray[np.float64]
-    sizes: NDArray[np.float64]
-    documents: NDArray[np.int64]
-    right: NDArray[np.bool_]
-    unknown: int
-    unread: int
-    dropped: int
-
-
-def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _Scored:
+def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> WordCosts:
     """Return the cost of every chosen word of some segments."""
     vocabulary = tokenizer.vocabulary
     room = model.config.max_positions - 2
@@ -150,7 +161,7 @@ def _score(model: MaskedLM, tokenizer: Tokenizer, segments: list[_Segment]) -> _
         len(segments[s].text[segments[s].starts[w] : segments[s].ends[w]].encode())
         for s, w in zip(owner.tolist(), place.tolist(), strict=True)
     ]
-    return _Scored(
+    return WordCosts(
         nats=np.bincount(index, weights=losses, minlength=len(key)).astype(np.float64),
         sizes=np.array(sizes, dtype=np.float64),
         documents=np.array([segments[s].document for s in owner.tolist()], dtype=np.int64),

@@ -1,0 +1,134 @@
+"""Measure what is finished of a comparison, and write what it shows: a table, a JSON file and a page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from clozelm import __version__
+from clozelm.flows.compare import Job, Plan, write_json
+from clozelm.flows.compare_settings import Arm, own_settings
+from clozelm.flows.measures import Measured, Measurer, curve
+from clozelm.report.comparison import ArmResult, RunResult, build, shown
+from clozelm.report.page import page
+from clozelm.text.atomic import disk_errors
+from clozelm.train.record import read_record
+
+JSON, PAGE = "report.json", "report.html"
+
+
+def report(plan: Plan, *, console: Console) -> dict[str, Any]:
+    """Measure every finished run, write ``report.json`` and ``report.html`` beside them and return the data.
+
+    A run that was measured so before is not measured again. What is not finished is named in the report.
+    """
+    measurer, notes = Measurer(plan), dict[str, None]()
+    own = own_settings(plan.comparison)
+    arms = []
+    for arm in plan.comparison.arms:
+        runs = []
+        for job in plan.done(arm.name):
+            measured = measurer(job, lambda said: console.print(said, style="dim"))
+            runs.append(_run(job, measured))
+            notes |= dict.fromkeys(f"{arm.label}: {note}." for note in measured.notes)
+        arms.append(ArmResult(arm.name, arm.label, arm.about, own[arm.name], runs))
+    result = build(_facts(plan, list(notes)), arms)
+    write_json(plan.out / JSON, result)
+    with disk_errors(plan.out / PAGE):
+        (plan.out / PAGE).write_text(page(result), encoding="utf-8")
+    return result
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """Print the table and the reading of a report."""
+    measures = [one for one in result["measures"] if any(one["arms"].values())]
+    costs = [one for one in result["costs"] if one["name"] in ("tokens", "flops", "seconds", "parameters")]
+    table = Table("", box=None, pad_edge=False, title=result["title"], title_justify="left")
+    for arm in result["arms"]:
+        table.add_column(arm["label"], justify="right", overflow="fold")
+    for one in measures:
+        table.add_row(one["title"], *(_shown(one["arms"].get(arm["name"]), one["unit"]) for arm in result["arms"]))
+    for one in costs:
+        table.add_row(one["title"], *(shown(one["arms"].get(arm["name"]), one["unit"]) for arm in result["arms"]))
+    console.print(table)
+    for line in result["reading"]:
+        console.print(f"- {line}", soft_wrap=True)
+    if result["missing"]:
+        console.print(f"Not finished: {', '.join(result['missing'])}.", style="yellow", soft_wrap=True)
+
+
+def _shown(mean: Mapping[str, Any] | None, unit: str) -> str:
+    if mean is None:
+        return "–"
+    reach = "" if mean["low"] is None else f" ± {shown(mean['high'] - mean['mean'], unit)}"
+    return shown(mean["mean"], unit) + reach
+
+
+def _run(job: Job, measured: Measured) -> RunResult:
+    return RunResult(job.seed, measured.values, measured.reasons, measured.units, curve(job))
+
+
+def _facts(plan: Plan, notes: list[str]) -> dict[str, Any]:
+    """Return everything of the report that is not a result."""
+    section = plan.comparison.settings.compare
+    read = [record for job in plan.jobs if job.is_finished and (record := read_record(job.out)) is not None]
+    return {
+        "format": 1,
+        "title": plan.comparison.title,
+        "question": section.question,
+        "budget": {
+            "kind": section.budget,
+            "amount": section.amount,
+            "text": f"{shown(section.amount, '')} {'FLOPs' if section.budget == 'flops' else section.budget}",
+        },
+        "seeds": list(section.seeds),
+        "data": str(plan.data),
+        "missing": [f"{job.arm.label}, seed {job.seed}" for job in plan.unfinished],
+        "machines": list(dict.fromkeys(str(record["machine"]) for record in read)),
+        "versions": {
+            "clozelm": __version__,
+            "torch": "/".join(dict.fromkeys(str(record["torch"]) for record in read)) or "none",
+            "python": platform.python_version(),
+        },
+        "measured_with": plan.comparison.settings.measure.model_dump(mode="json"),
+        "notes": [*notes, *_notes(plan)],
+    }
+
+
+def _notes(plan: Plan) -> list[str]:
+    """Say what must be kept in mind when arms are set side by side."""
+    arms, section = plan.comparison.arms, plan.comparison.settings.compare
+    rate = plan.comparison.settings.measure.rate
+    said = [
+        f"Masked loss and accuracy are those of the same held-out pieces for every arm, {rate:.0%} of them hidden "
+        f"at random in rows of {plan.comparison.row_length}; a loss per piece compares within one tokenizer only.",
+        "Terms of an objective's own are in its own units and not compared across arms.",
+        "Significance is judged at 5% by t-tests paired by seed, with Holm's correction for the number of arms; "
+        "measures are not corrected for each other.",
+    ]
+    if len(section.seeds) == 1:
+        said.append("One seed alone: there are no intervals, and no difference can be called significant.")
+    elif len(section.seeds) < 5:
+        said.append(f"{len(section.seeds)} seeds: intervals are wide, and only large differences can be told.")
+    if len({arm.store for arm in arms}) > 1:
+        own = ", ".join(arm.label for arm in arms if arm.store is not None)
+        said.append(f"Trained on other tokens: {own}. They may hold text that all arms are measured on.")
+    said += _equal_budgets(arms, section.budget)
+    return said
+
+
+def _equal_budgets(arms: tuple[Arm, ...], budget: str) -> list[str]:
+    said = {
+        "tokens": "Equal tokens are not equal compute: arms differ in FLOPs and time.",
+        "steps": "Equal steps are equal tokens only where steps are equally large, and not equal compute.",
+        "flops": "FLOPs are those that objectives must do; the machine does not do all equally fast: time differs.",
+        "minutes": "Minutes are of optimiser updates on this machine; another, or a busy one, gives other numbers.",
+    }
+    lines = [said[budget]]
+    if len({arm.settings.masking.rate for arm in arms}) > 1:
+        lines.append("All arms are measured at one masking rate, which only some of them were trained at.")
+    return lines

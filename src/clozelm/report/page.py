@@ -1,0 +1,247 @@
+"""The report of a comparison as one page of HTML: no script, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from clozelm.report.comparison import shown
+from clozelm.report.page_style import STYLE
+from clozelm.report.svg import COLOURS, Line, forest, line_chart, point_chart, sign
+
+Report = Mapping[str, Any]
+_AXES = (("tokens", "tokens seen", ""), ("flops", "FLOPs the objective had to do", ""), ("seconds", "seconds", ""))
+
+
+def page(report: Report) -> str:
+    """Return the page of a report made by ``clozelm.report.comparison.build``."""
+    parts = [*_head(report), *_reading(report), *_table(report), *_differences(report), *_curves(report)]
+    parts += [*_compute(report), *_costs(report), *_arms(report), *_notes(report)]
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(report['title'])}</title><style>{STYLE}</style></head>\n<body><main>\n{body}\n"
+        "</main></body></html>\n"
+    )
+
+
+def _head(report: Report) -> Iterator[str]:
+    yield f'<header><p class="kind">Comparison</p><h1>{escape(report["title"])}</h1>'
+    if report["question"]:
+        yield f'<p class="question">{escape(report["question"])}</p>'
+    seeds = ", ".join(str(seed) for seed in report["seeds"])
+    yield (
+        f'<p class="terms">Each run gets <b>{escape(report["budget"]["text"])}</b>; seeds {seeds}; '
+        f"{len(report['arms'])} arms on {escape(report['data'])}.</p></header>"
+    )
+    if report["missing"]:
+        yield f'<p class="warning">Not finished: {escape(", ".join(report["missing"]))}.</p>'
+
+
+def _reading(report: Report) -> Iterator[str]:
+    yield "<section><h2>What it shows</h2>"
+    for measure in report["measures"]:
+        if measure["reading"]:
+            yield f'<h3>{escape(_capital(measure["title"]))}</h3><ul class="reading">'
+            verdicts = [each["verdict"] for each in measure["differences"].values()]
+            for line, verdict in zip(measure["reading"], verdicts, strict=True):
+                said = _capital(line.partition(": ")[2])
+                yield f'<li class="{verdict.replace(" ", "-")}">{escape(said)}</li>'
+            yield "</ul>"
+    if not any(measure["reading"] for measure in report["measures"]):
+        yield "<p>There is nothing to set side by side yet.</p>"
+    yield "</section>"
+
+
+def _table(report: Report) -> Iterator[str]:
+    measures = [one for one in report["measures"] if any(one["arms"].values())]
+    yield "<section><h2>Quality</h2>"
+    if not measures:
+        yield "<p>Nothing has been measured yet.</p></section>"
+        return
+    yield '<div class="wide"><table><thead><tr><th>arm</th>'
+    for one in measures:
+        arrow = "lower is better" if one["better"] < 0 else "higher is better"
+        unit = "" if one["unit"] == "%" else f"{one['unit']}, "
+        yield f"<th>{escape(one['title'])}<small>{escape(unit)}{arrow}</small></th>"
+    yield "</tr></thead><tbody>"
+    for number, arm in enumerate(report["arms"]):
+        yield f"<tr><th>{_swatch(number)}{escape(arm['label'])}{' <small>reference</small>' * (number == 0)}</th>"
+        for one in measures:
+            yield _cell(one, arm["name"])
+        yield "</tr>"
+    yield "</tbody></table></div>"
+    yield (
+        '<p class="fine">Means over seeds; below them the 95% t-interval, which with few seeds is wide and assumes '
+        "that seeds scatter normally. ▲ better and ▼ worse than the reference, after Holm's correction for the "
+        "number of arms.</p>"
+    )
+    for one in report["measures"]:
+        if one["reasons"]:
+            names = {arm["name"]: arm["label"] for arm in report["arms"]}
+            who = "" if len(one["reasons"]) == len(names) else f" ({', '.join(names[n] for n in one['reasons'])})"
+            why = "; ".join(dict.fromkeys(one["reasons"].values()))
+            yield f'<p class="fine">Not measured{escape(who)}: {escape(one["title"])} – {escape(why)}.</p>'
+    yield "</section>"
+
+
+def _cell(measure: Mapping[str, Any], arm: str) -> str:
+    mean = measure["arms"].get(arm)
+    if mean is None:
+        return "<td>–</td>"
+    verdict = measure["differences"].get(arm, {}).get("verdict", "")
+    mark = {"better": " ▲", "worse": " ▼"}.get(verdict, "")
+    interval = ""
+    if mean["low"] is not None:
+        low, high = (shown(mean[end], measure["unit"]) for end in ("low", "high"))
+        interval = f"<small>{low} to {high}</small>"
+    value = shown(mean["mean"], measure["unit"])
+    return f'<td class="{verdict.replace(" ", "-")}"><b>{value}</b>{mark}{interval}</td>'
+
+
+def _differences(report: Report) -> Iterator[str]:
+    drawn = [one for one in report["measures"] if one["differences"]]
+    if not drawn:
+        return
+    first = report["arms"][0]["label"]
+    yield f'<section><h2>Differences from {escape(first)}</h2><div class="charts">'
+    for one in drawn:
+        rows = []
+        for number, arm in enumerate(report["arms"]):
+            difference = one["differences"].get(arm["name"])
+            if difference is not None:
+                scale = 100.0 if one["unit"] == "%" else 1.0
+                low, high = difference["low"], difference["high"]
+                interval = None if low is None else (scale * low, scale * high)
+                rows.append((arm["label"], Line(number, [(scale * difference["mean"], 0.0)], [interval])))
+        unit = "points" if one["unit"] == "%" else one["unit"]
+        better = "left" if one["better"] < 0 else "right"
+        label = f"{one['title']}, difference in {unit}: {better} is better"
+        yield f"<figure>{forest(rows, x_label=label, title=label)}</figure>"
+    yield '</div><p class="fine">Paired by seed, 95% t-intervals'
+    yield "; with one seed there are none.</p></section>" if len(report["seeds"]) < 2 else ".</p></section>"
+
+
+def _curves(report: Report) -> Iterator[str]:
+    lines = {key: list(_curve_lines(report, key)) for key, _, _ in _AXES}
+    if not any(lines.values()):
+        return
+    yield f'<section><h2>Held-out loss on the way</h2>{_legend(report)}<div class="charts">'
+    for key, label, _ in _AXES:
+        if lines[key]:
+            title = f"held-out loss over {label}"
+            chart = line_chart(lines[key], x_label=label, y_label="loss, nats a piece", title=title)
+            yield f"<figure>{chart}</figure>"
+    yield (
+        '</div><p class="fine">Strong lines are means over seeds, faint ones the seeds. The loss is that of masked '
+        "pieces under each run's own evaluation settings, on the part of the held-out text that is read while "
+        "training.</p></section>"
+    )
+
+
+def _curve_lines(report: Report, key: str) -> Iterator[Line]:
+    for number, arm in enumerate(report["arms"]):
+        curves = [run["curve"] for run in arm["runs"] if run["curve"].get(key) and run["curve"].get("loss")]
+        for curve in curves if len(curves) > 1 else []:
+            yield Line(number, list(zip(curve[key], curve["loss"], strict=True)), is_faint=True)
+        lengths = {len(curve["loss"]) for curve in curves}
+        if len(lengths) == 1:
+            xs, ys = (_means([curve[name] for curve in curves]) for name in (key, "loss"))
+            yield Line(number, list(zip(xs, ys, strict=True)))
+        else:
+            for curve in curves:
+                yield Line(number, list(zip(curve[key], curve["loss"], strict=True)))
+
+
+def _means(lists: Sequence[Sequence[float]]) -> list[float]:
+    return [math.fsum(column) / len(column) for column in zip(*lists, strict=True)]
+
+
+def _compute(report: Report) -> Iterator[str]:
+    quality = [one for one in report["measures"] if any(one["arms"].values())]
+    chosen = [one for one in quality if one["name"] not in ("masked_accuracy", "words_right")]
+    costs = {one["name"]: one["arms"] for one in report["costs"]}
+    charts = []
+    for one in chosen:
+        for cost, label in (("flops", "FLOPs"), ("seconds", "seconds of training")):
+            lines = []
+            for number, arm in enumerate(report["arms"]):
+                mean, spent = one["arms"].get(arm["name"]), costs[cost].get(arm["name"])
+                if mean is not None and spent is not None:
+                    scale = 100.0 if one["unit"] == "%" else 1.0
+                    low, high = mean["low"], mean["high"]
+                    interval = None if low is None else (scale * low, scale * high)
+                    lines.append(Line(number, [(spent, scale * mean["mean"])], [interval]))
+            if lines:
+                label_y = f"{one['title']}, {one['unit']}"
+                title = f"{one['title']} against {label}"
+                charts.append(f"<figure>{point_chart(lines, x_label=label, y_label=label_y, title=title)}</figure>")
+    if charts:
+        yield f'<section><h2>Quality against compute</h2>{_legend(report)}<div class="charts">'
+        yield from charts
+        yield '</div><p class="fine">Upright bars: 95% t-intervals over seeds, cut where they leave the chart.</p>'
+        yield "</section>"
+
+
+def _costs(report: Report) -> Iterator[str]:
+    costs = [one for one in report["costs"] if any(value is not None for value in one["arms"].values())]
+    if not costs:
+        return
+    yield '<section><h2>What it cost</h2><div class="wide"><table><thead><tr><th>arm</th>'
+    yield from (f"<th>{escape(one['title'])}</th>" for one in costs)
+    yield "</tr></thead><tbody>"
+    for number, arm in enumerate(report["arms"]):
+        yield f"<tr><th>{_swatch(number)}{escape(arm['label'])}</th>"
+        yield from (f"<td>{shown(one['arms'].get(arm['name']), one['unit'])}</td>" for one in costs)
+        yield "</tr>"
+    yield '</tbody></table></div><ul class="fine">'
+    yield from (f"<li>{escape(one['title'])}: {escape(one['about'])}</li>" for one in costs)
+    yield "</ul></section>"
+
+
+def _arms(report: Report) -> Iterator[str]:
+    yield '<section><h2>The arms</h2><dl class="arms">'
+    for number, arm in enumerate(report["arms"]):
+        yield f"<dt>{_swatch(number)}{escape(arm['label'])}</dt><dd>"
+        if arm["about"]:
+            yield f"<p>{escape(arm['about'])}</p>"
+        yield '<p class="settings">'
+        yield " ".join(
+            f"<code>{escape(name)} = {escape(_toml(value))}</code>" for name, value in arm["settings"].items()
+        )
+        yield "</p>"
+        own = report["own_terms"].get(arm["name"])
+        if own:
+            terms = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in own.items())
+            yield f'<p class="fine">held out, in its own terms: {escape(terms)}</p>'
+        yield "</dd>"
+    yield "</dl></section>"
+
+
+def _notes(report: Report) -> Iterator[str]:
+    yield "<section><h2>What is not comparable, and how it was measured</h2><ul>"
+    yield from (f"<li>{escape(note)}</li>" for note in report["notes"])
+    machine = ", ".join(f"{name} {value}" for name, value in report["versions"].items())
+    yield f'</ul><p class="fine">{escape("; ".join(report["machines"]))}. {escape(machine)}.</p></section>'
+
+
+def _legend(report: Report) -> str:
+    arms = (f"<span>{_swatch(number)}{escape(arm['label'])}</span>" for number, arm in enumerate(report["arms"]))
+    return f'<p class="legend">{"".join(arms)}</p>'
+
+
+def _swatch(number: int) -> str:
+    return f'<i class="swatch t{number % COLOURS}" aria-hidden="true">{sign(number)}</i>'
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
