@@ -165,7 +165,7 @@ def nothing(like: Tensor) -> Scores:
 
 
 def predict_pieces(
-    masked_lm: MaskedLM,
+    masked_lm: MaskedLM | EncoderDecoder,
     hidden: Float[Tensor, "count hidden"],
     labels: Int[Tensor, "count"],
     importance: Float[Tensor, "count"] | None = None,

@@ -14,11 +14,10 @@ from torch import Tensor
 from clozelm.data.rows import Rows
 from clozelm.masking.mask import IGNORED, Masking
 from clozelm.masking.sentinels import choose_spans, take_out
-from clozelm.nn.cross_entropy import linear_cross_entropy
 from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.flops import TRAINING, decoder_flops, encoder_flops, vocabulary_flops
 from clozelm.nn.heads import MaskedLM
-from clozelm.objectives.objective import Example, Objective, Scores, Stored, nothing
+from clozelm.objectives.objective import Example, Objective, Scores, Stored, nothing, predict_pieces
 from clozelm.types import TokenBatch
 
 
@@ -61,7 +60,6 @@ class SpanCorruption(Objective):
         ``target`` begins each document with ``start_id`` where ``labels`` has the first sentinel: what the decoder
         has read when it is asked for each label.
         """
-        assert isinstance(masking.rate, float), "settings refuse a rate for every row"
         chosen = choose_spans(
             rows, masking.vocabulary, rate=masking.rate, mean_span=self.mean_span, seed=masking.seed
         )
@@ -84,10 +82,8 @@ class SpanCorruption(Objective):
             return {"span": nothing(self.model.decoder_weight)}
         assert isinstance(example, SpanExample), "examples of this objective carry targets"
         decoded = self.model.decode(example.batch, example.target).flatten(0, 1)
-        vectors = self.model.head.transform(decoded[example.predicted])
         labels = example.labels.flatten()[example.predicted]
-        found = linear_cross_entropy(vectors, self.model.decoder_weight, self.model.head.bias, labels)
-        return {"span": Scores(found.total, found.right.sum(), len(labels))}
+        return {"span": predict_pieces(self.model, decoded[example.predicted], labels)}
 
     def counts(self, example: Example) -> dict[str, int]:
         """Count the target tokens, sentinels included."""
