@@ -173,3 +173,12 @@ def test_bad_numbers_are_refused() -> None:
         choose_spans(rows, VOCABULARY, rate=0.15, mean_span=0.5, seed=0)
     with pytest.raises(SettingsError, match=r"rate=1.5"):
         choose_spans(rows, VOCABULARY, rate=1.5, mean_span=3.0, seed=0)
+
+
+def test_each_row_has_its_rate() -> None:
+    rows = rows_of([[[7] * 60]] * 2, 62)
+    rates = np.array([0.1, 0.8])
+    chosen = choose_spans(rows, VOCABULARY, rate=rates, mean_span=3.0, seed=0)
+    assert chosen.sum(axis=1).tolist() == [6, 48]
+    alone = choose_spans(rows, VOCABULARY, rate=0.8, mean_span=3.0, seed=0)
+    assert (chosen[1] == alone[1]).all()

@@ -211,6 +211,27 @@ MUTANTS = (
         "(self._weights[term] / one.count)",
         ("tests/train/test_pretrain.py::test_micro_batches_equal_the_big_batch",),
     ),
+    Mutant(
+        "decoder_sees_later_tokens",
+        "nn/decoder.py",
+        'context="left"',
+        'context="both"',
+        ("tests/nn/test_decoder.py::test_a_token_sees_its_document_and_not_what_comes_after",),
+    ),
+    Mutant(
+        "decoder_reads_other_documents",
+        "nn/decoder.py",
+        "same = target.doc_ids[:, :, None] == batch.doc_ids[:, None, :]",
+        "same = target.is_token[:, :, None] & batch.is_token[:, None, :]",
+        ("tests/nn/test_decoder.py::test_packed_is_alone",),
+    ),
+    Mutant(
+        "sentinels_do_not_begin_anew",
+        "masking/sentinels.py",
+        "begun - np.maximum.accumulate(before)",
+        "begun",
+        ("tests/masking/test_sentinels.py::test_sentinels_are_counted_in_each_document",),
+    ),
 )
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from clozelm import hub
+from clozelm.cli.main import main
 from clozelm.errors import ModelError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.nn.decoder import EncoderDecoder
@@ -266,3 +267,21 @@ def test_other_families_train_too(family: str, tiny_store: Path, tmp_path: Path)
     assert all(0 < one.loss < 20 for one in reports)
     model = hub.load_seq2seq(tmp_path / "a" / "seq2seq").model
     assert model.config.decoder_layers == model.config.encoder.num_layers
+
+
+def test_a_run_is_shown_without_masks(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command shows the held-out loss of spans, draws it, and names what it left."""
+    file, out = tiny_runs.recipe(tmp_path), tmp_path / "a"
+    given = ["--data", str(tiny_store), "--out", str(out), "--set", NAME]
+    with pytest.raises(SystemExit) as left:
+        main(["pretrain", str(file), *given, "--dry-run"])
+    assert left.value.code in (0, None)
+    assert " span)" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as left:
+        main(["pretrain", str(file), *given])
+    assert left.value.code in (0, None)
+    said = capsys.readouterr().out
+    assert "held-out loss" in said
+    assert "unigram" not in said
+    assert f"Models: {out / 'model'}, {out / 'seq2seq'}" in said
+    assert (out / "loss.png").stat().st_size > 1000

@@ -103,7 +103,7 @@ def mask(
     its row id, its tokens, its rate), whatever rows share the batch and however far they are padded.
     ``rate`` is one for all rows, or one for each, float64[rows].
     """
-    rates = _checked_rates(rate, len(rows.row_ids))
+    rates = checked_rates(rate, len(rows.row_ids))
     may_mask = (rows.doc_ids > 0) & ~vocabulary.is_special[rows.input_ids]
     word_starts = _word_starts(rows, vocabulary)
     num_rows, seq = rows.input_ids.shape
@@ -126,7 +126,7 @@ def mask(
     return _corrupt(rows.input_ids, chosen, leader, draws, vocabulary=vocabulary, corruption=corruption)
 
 
-def _checked_rates(rate: float | NDArray[np.float64], num_rows: int) -> list[float]:
+def checked_rates(rate: float | NDArray[np.float64], num_rows: int) -> list[float]:
     """Return one rate a row; refuse another number of them, and any that is impossible."""
     if isinstance(rate, np.ndarray):
         if rate.shape != (num_rows,):

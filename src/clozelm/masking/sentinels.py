@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from clozelm.errors import SettingsError
 from clozelm.masking.candidates import draw_budget
-from clozelm.masking.mask import MaskableRows, maskable_pieces
-from clozelm.masking.rates import checked_rate
+from clozelm.masking.mask import MaskableRows, checked_rates, maskable_pieces
 from clozelm.rng import generator
 from clozelm.vocab import Vocabulary
 
@@ -26,19 +25,24 @@ class Cells:
 
 
 def choose_spans(
-    rows: MaskableRows, vocabulary: Vocabulary, *, rate: float, mean_span: float, seed: int
+    rows: MaskableRows,
+    vocabulary: Vocabulary,
+    *,
+    rate: float | NDArray[np.float64],
+    mean_span: float,
+    seed: int,
 ) -> NDArray[np.bool_]:
     """Choose the cells to take out, bool[rows, seq]: spans of random lengths at random places.
 
     Of n maskable tokens of a document piece, rate x n are chosen, in (rate x n) / mean_span spans, each number
     rounded up or down at random and at least 1; how spans and the text between them are cut is equally likely for
     all cuts (Raffel et al. 2020, 3.1.4). Never a special token: one inside a span divides it in two. Each row is a
-    pure function of (seed, its epoch, its row id, its tokens, rate, mean_span).
+    pure function of (seed, its epoch, its row id, its tokens, its rate, mean_span); ``rate`` is as ``mask`` has it.
 
     T5's code begins every text with what is kept and ends it with a span, which hides the last token of each; here
     what is kept before the first span and after the last may be empty.
     """
-    checked_rate(rate)
+    rates = checked_rates(rate, len(rows.row_ids))
     if mean_span < 1.0:
         raise SettingsError(f"objective.span_corruption.mean_span={mean_span} must be at least 1 (T5 uses 3).")
     may_mask = (rows.doc_ids > 0) & ~vocabulary.is_special[rows.input_ids]
@@ -49,7 +53,7 @@ def choose_spans(
         rng = generator(seed, "spans", epochs[row], row_id)
         for start, stop in pieces[row]:
             maskable = start + may_mask[row, start:stop].nonzero()[0]
-            chosen[row, maskable[_draw(maskable.size, rate, mean_span, rng)]] = True
+            chosen[row, maskable[_draw(maskable.size, rates[row], mean_span, rng)]] = True
     return chosen
 
 

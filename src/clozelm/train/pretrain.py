@@ -33,8 +33,9 @@ class StepReport:
     """What one optimiser update did. Losses are nats per prediction; times are seconds of this update alone.
 
     ``flops`` are the floating-point operations that the update had to do, however it was computed.
-    ``loss`` and ``accuracy`` are of the masked pieces. ``terms`` has the losses, accuracies and shares of class 1
-    of an objective's other terms, such as ``nsp_loss``; ``heldout_nsp_loss`` is the same on held-out text.
+    ``loss`` and ``accuracy`` are of the objective's first term, masked pieces where there are some. ``terms`` has
+    the losses, accuracies and shares of class 1 of the other terms, such as ``nsp_loss``; ``heldout_nsp_loss`` is
+    the same on held-out text, which an objective that fills no masks has for its first term too.
     """
 
     step: int
