@@ -17,7 +17,6 @@ from clozelm.families import FAMILIES
 from clozelm.nn.decoder import EncoderDecoder
 from clozelm.objectives.span_corruption import SpanCorruption, SpanExample, shortened
 from clozelm.train.run import Run
-from clozelm.train.terms import heldout_terms
 from tests import tiny_models, tiny_runs
 from tests.objectives import spans
 from tests.tiny_runs import settings, trained
@@ -166,14 +165,7 @@ def test_the_models_of_a_run_open(finished: Path, tiny_store: Path) -> None:
     batch, target = tiny_runs.one_row(torch.tensor([[2, 7, 9, 320, 30, 3]])), tiny_runs.one_row(torch.tensor([[2]]))
     with torch.no_grad():
         assert torch.equal(loaded.model(batch, target), run.objective.model(batch, target))
-        again = heldout_terms(
-            run.settings,
-            run.objective,
-            run.heldout,
-            run.tokenizer.vocabulary,
-            select=run.masks.fixed,
-            device=torch.device("cpu"),
-        )
+    again = run.evaluate_terms()
     assert again["span_loss"] == pytest.approx(tiny_runs.journal(finished)[-1]["heldout_span_loss"], rel=1e-6)
     with pytest.raises(ModelError, match=r"objective.name=span_corruption trains no model that fills masks"):
         run.evaluate()

@@ -46,8 +46,8 @@ class Page:
             raise ClozeError(f"{shortened(text)!r} has masks, and length={length} asks for more: give one of them.")
         if not found and length is None:
             raise ClozeError(
-                f"{shortened(text)!r} has no [MASK]: write [MASK] for every piece that is wanted, or give a length to "
-                "go on after the text."
+                f"{shortened(text)!r} has no [MASK]: write [MASK] for every piece that is wanted, or give a length "
+                "to go on after the text."
             )
         if length is not None:
             gap = "" if not text or text[-1].isspace() else " "
