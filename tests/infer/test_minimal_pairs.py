@@ -82,6 +82,7 @@ def test_files(tmp_path: Path) -> None:
         ),
         ("a.csv", "good,bad\n", r"a\.csv: there are no pairs in it"),
         ("a.jsonl", '{"good": "x", "bad": 3}\n', r"a\.jsonl:1: field 'bad' is a int, not text"),
+        ("a.jsonl", '{"good": "x", "bad": "\\ud800"}\n', r"a\.jsonl:1: field 'bad' holds half a surrogate pair"),
         ("a.jsonl", '{"good": "x"\n', r"a\.jsonl:1: not a JSON record"),
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: a JSON record must be an object"),
         ("a.jsonl", '{"sentence_good": "x"}\n', r"a\.jsonl:1: no field 'sentence_bad'"),
@@ -99,3 +100,9 @@ def test_a_byte_that_is_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"good,bad\nx,\xff\n")
     with pytest.raises(DataError, match=r"a\.csv:2: invalid UTF-8"):
         list(read_pairs([tmp_path / "a.csv"]))
+
+
+def test_blimp(shared: Path) -> None:
+    pairs = list(read_pairs([shared / "data" / "eval" / "blimp_first200"], limit=2))
+    assert len({pair.group for pair in pairs}) == 67
+    assert len(pairs) == 134

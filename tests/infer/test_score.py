@@ -163,6 +163,21 @@ def test_windows_of_long_texts(length: int) -> None:
     assert all(column > room - room // 2 for column in before)
 
 
+def test_batches_are_capped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,000 words make 2,000 copies of 62 pieces; no batch is larger than a small one's cap."""
+    monkeypatch.setattr(rectangles, "TOKENS_PER_BATCH", 1000)
+    model = tiny_models.tiny_model("bert", num_layers=1)
+    sizes: list[int] = []
+    scored_vectors = model.scored_vectors
+    model.scored_vectors = lambda batch, scored: (  # type: ignore[method-assign]
+        sizes.append(batch.input_ids.numel()) or scored_vectors(batch, scored)
+    )
+    words = np.random.default_rng(0).choice(tiny_models.WORDS, 2000)
+    (one,) = Scorer(model, tiny_models.wordpiece())(" ".join(words))
+    assert len(one.pieces) == 2000
+    assert 500 < max(sizes) <= 1000
+
+
 def test_a_long_text_says_so() -> None:
     (one,) = scorer_of("within_word")("is " * 90 + "a cat")
     assert one.notice == ("The text has 92 pieces and the model reads 62: each was scored among those around it.")

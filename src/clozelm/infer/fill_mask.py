@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clozelm.errors import ClozeError, ModelError
-from clozelm.infer.valid import check_text, shortened
 from clozelm.infer.windows import Window, window_batches
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.valid import require_valid, shortened
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:
 
 def encode_masks(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:
     """Encode a text in which masks may be written in any way; no special tokens around it."""
-    check_text(text)
+    require_valid(text)
     mask = tokenizer.token(tokenizer.vocabulary.mask_id)
     written = mask_pattern(tokenizer).sub(lambda _: mask, text)
     return tokenizer.encode(written).ids.astype(np.int64)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from clozelm.errors import DataError
 from clozelm.infer.score import Method, Score, Scorer
-from clozelm.infer.valid import shortened
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.rng import generator
 from clozelm.text.pair_files import Pair
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.valid import shortened
 
 _TOLERANCE = 1e-5  # of a log-probability: what the same sentence differs by in another batch
 _PAIRS_AT_ONCE = 4096

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from clozelm.errors import ClozeError
 from clozelm.infer.fill_mask import encode_masks, mask_pattern
-from clozelm.infer.valid import shortened
 from clozelm.text.readable import Readable
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.valid import shortened
 
 State = Literal["given", "masked", "filled", "new"]
 

@@ -18,9 +18,9 @@ from clozelm.errors import ClozeError, ModelError
 from clozelm.infer.copies import Rows, masked_copies, plain_windows, scorable
 from clozelm.infer.rectangles import Answer, Question, answers
 from clozelm.infer.scoring import evaluating, vector_losses
-from clozelm.infer.valid import check_text
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Encoded, Tokenizer
+from clozelm.text.valid import require_valid
 
 Method = Literal["within_word", "original", "causal", "replaced"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -116,7 +116,7 @@ class Scorer:
     def _group(self, texts: list[str]) -> Iterator[Score]:
         """Score some texts, a pool of rows at a time, each text as soon as its last piece is there."""
         for text in texts:
-            check_text(text)
+            require_valid(text)
         encodings = self.tokenizer.encode_batch(texts)
         places = [scorable(encoded, self.tokenizer.vocabulary) for encoded in encodings]
         waiting = deque(zip(texts, encodings, places, strict=True))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from clozelm.errors import DataError
 from clozelm.text.files import find_files, suffix_of
 from clozelm.text.records import records
+from clozelm.text.valid import is_valid
 
 # The columns of a good sentence, a bad one and the group, by who writes them so: BLiMP, or a plain table.
 _USUAL = (("sentence_good", "sentence_bad", "UID"), ("good", "bad", "group"))
@@ -52,19 +53,25 @@ def _pairs(path: Path, named: tuple[str | None, str | None, str | None]) -> Iter
         usual = next((columns for columns in _USUAL if columns[0] in record or columns[1] in record), _USUAL[1])
         good, bad, group = (name or default for name, default in zip(named, usual, strict=True))
         if named[2] is not None or group in record:
-            name = _value(record, group, where, "--group")
+            name = _column(record, group, where, "--group")
         else:
             name = path.name[: path.name.lower().rindex(suffix_of(path))]
-        yield Pair(_value(record, good, where, "--good"), _value(record, bad, where, "--bad"), name, where)
+        yield Pair(_value(record, good, where, "--good"), _value(record, bad, where, "--bad"), str(name), where)
 
 
 def _value(record: Mapping[str, Any], column: str, where: str, option: str) -> str:
     """Return the text of a column; what is missing, empty or no text is refused."""
-    if column not in record:
-        there = ", ".join(map(str, record)) or "no fields"
-        raise DataError(f"{where}: no field '{column}'; the record has {there}. Name it with {option}.")
-    value = record[column]
+    value = _column(record, column, where, option)
     if not isinstance(value, str) or not value.strip():
         shown = "empty" if value is None or isinstance(value, str) else f"a {type(value).__name__}, not text"
         raise DataError(f"{where}: field '{column}' is {shown}.")
+    if not is_valid(value):
+        raise DataError(f"{where}: field '{column}' holds half a surrogate pair, which is no character.")
     return value
+
+
+def _column(record: Mapping[str, Any], column: str, where: str, option: str) -> Any:
+    if column not in record:
+        there = ", ".join(map(str, record)) or "no fields"
+        raise DataError(f"{where}: no field '{column}'; the record has {there}. Name it with {option}.")
+    return record[column]
