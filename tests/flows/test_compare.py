@@ -8,14 +8,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from clozelm import hub
+from clozelm.cli.main import main
+from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, SettingsError
-from clozelm.flows import compare
-from clozelm.flows.compare_settings import FOLDER, Comparison, _arm, _base, load_comparison
+from clozelm.flows import compare, compare_report
+from clozelm.flows.compare_settings import FOLDER, Comparison, MeasureSettings, _arm, _base, load_comparison
+from clozelm.flows.measures import check_measures
 from clozelm.flows.training import recipe_path
 from clozelm.settings import read_toml
+from clozelm.text.readers import documents
+from clozelm.train.evaluate import evaluate_store
 from clozelm.train.journal import records
 from clozelm.train.pretrain import train
 from clozelm.train.run import Run
+from clozelm.train.words import evaluate_words
 from tests import tiny_runs
 
 pytestmark = pytest.mark.usefixtures("known_machine")
@@ -202,6 +209,107 @@ def test_a_shipped_recipe_may_be_the_base(tmp_path: Path) -> None:
     first, second = load_comparison(path).arms
     assert first.settings.optim.name == second.settings.optim.name == "muon"
     assert (first.settings.masking.rate, second.settings.masking.rate) == (0.5, 0.4)
+
+
+def labelled(folder: Path, name: str, count: int) -> str:
+    rows = [
+        {"said": f"the {'cat' if i % 2 else 'dog'} {i}", "kind": "cat" if i % 2 else "dog"} for i in range(count)
+    ]
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path) -> None:
+    probe = {"probe": labelled(tmp_path, "train", 12), "probe_dev": labelled(tmp_path, "dev", 8)}
+    fields = {"probe_text": "said", "probe_label": "kind"}
+    comparison = load_comparison(recipe(tmp_path), measure=probe | fields)
+    plan = started(comparison, tiny_store, tmp_path / "out")
+    result = compare_report.report(plan, console=QUIET)
+    measures = {one["name"]: one for one in result["measures"]}
+    values = []
+    for seed in (0, 1):
+        loaded = hub.load(tmp_path / "out" / "arms" / "words" / f"seed-{seed}" / "model")
+        store = TokenStore.open(tiny_store / "held_out", loaded.tokenizer)
+        again = evaluate_store(loaded.model, store, loaded.tokenizer.vocabulary, row_length=32)
+        texts = [document.text for document in documents([tiny_store / "held_out.jsonl"])]
+        words = evaluate_words(loaded.model, loaded.tokenizer, texts)
+        assert measures["masked_loss"]["values"]["words"][str(seed)] == pytest.approx(again.loss, abs=1e-6)
+        assert measures["masked_accuracy"]["values"]["words"][str(seed)] == pytest.approx(again.accuracy)
+        assert measures["bits_per_byte"]["values"]["words"][str(seed)] == pytest.approx(
+            words.bits_per_byte, abs=1e-6
+        )
+        values.append(again.loss)
+    assert measures["masked_loss"]["arms"]["words"]["mean"] == pytest.approx(sum(values) / 2, abs=1e-6)
+    assert 0.0 <= measures["probe"]["arms"]["uniform"]["mean"] <= 1.0
+    assert set(measures["pairs"]["reasons"]) == {"uniform", "words"}
+    assert result["arms"][1]["settings"] == {"masking.strategy": "whole_word"}
+    costs = {one["name"]: one["arms"] for one in result["costs"]}
+    assert costs["steps"] == {"uniform": 4, "words": 4}
+    assert all(costs[name]["words"] > 0 for name in ("tokens", "flops", "seconds", "peak_bytes", "parameters"))
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"{measures['masked_loss']['arms']['words']['mean']:.3f}" in html
+    assert (
+        json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["summary"] == result["summary"]
+    )
+
+
+def test_a_run_is_measured_once_and_again_when_measured_otherwise(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, said = tmp_path / "out", list[str]()
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, out)
+    console = Console(quiet=True)
+    monkeypatch.setattr(console, "print", lambda text, **_: said.append(text))
+    first = compare_report.report(plan, console=console)
+    assert said == ["measuring single pieces, seed 0", "measuring words, seed 0"]
+    said.clear()
+    assert compare_report.report(plan, console=console) == first
+    assert not said
+    other = load_comparison(recipe(tmp_path, seeds=[0]), ["measure.rate=0.3"])
+    compare_report.report(compare.begin(other, data=tiny_store, out=out), console=console)
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text": "a", "label": "x"}\n', "has 1 different labels in field 'label'"),
+        ('{"text": "a"}\n', "train.jsonl:1: no field 'label'"),
+        ("nothing\n", "train.jsonl:1: not a JSON record"),
+        (None, "cannot be read"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_refused(content: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        check_measures(MeasureSettings(probe=str(path), probe_dev=str(path)))
+    assert said in str(caught.value)
+
+
+def test_the_command(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", str(recipe(tmp_path)), "--data", str(tiny_store), "--out", str(tmp_path / "out")]
+
+    def cloze(*more: str) -> tuple[int | str | None, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments, *more])
+        printed = capsys.readouterr()
+        return caught.value.code, printed.out, printed.err
+
+    code, out, _ = cloze("--only", "words")
+    assert not code
+    assert "Not finished: single pieces, seed 0, single pieces, seed 1." in out
+    code, out, _ = cloze()
+    assert not code
+    assert "masked loss" in out
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert cloze("--only", "wrods")[0::2] == (2, "cloze: There is no arm 'wrods'. Did you mean 'words'?\n")
+    assert cloze("--pairs", "nowhere.jsonl")[0] == 2
+    code, out, _ = cloze("--report-only")
+    assert not code
+    assert "to train" not in out
 
 
 SHIPPED = sorted(path.stem for path in (Path(compare.__file__).parents[1] / "recipes" / "compare").glob("*.toml"))

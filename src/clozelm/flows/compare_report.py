@@ -55,6 +55,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     for one in costs:
         table.add_row(one["title"], *(shown(one["arms"].get(arm["name"]), one["unit"]) for arm in result["arms"]))
     console.print(table)
+    console.print(result["summary"], soft_wrap=True)
     for line in result["reading"]:
         console.print(f"- {line}", soft_wrap=True)
     if result["missing"]:

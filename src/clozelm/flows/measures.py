@@ -32,6 +32,7 @@ from clozelm.types import Reading
 MEASURES, UNITS = "measures.json", "units.npz"
 _FORMAT = 1
 _SEED = 0
+_FILLS_NONE = "it trains no model that fills masks"
 
 Sums = dict[str, NDArray[np.float64]]
 
@@ -134,6 +135,9 @@ class Measurer:
 
     def _add_held_out(self, measured: Measured, run: Run) -> None:
         names = ("masked_loss", "masked_accuracy")
+        if not run.objective.fills_masks:
+            measured.leave_out(_FILLS_NONE, *names, "bits_per_byte", "words_right")
+            return
         if run.heldout is None:
             measured.leave_out("there is no held-out text: prepare with --hold-out, or pass --heldout", *names)
         else:
@@ -163,6 +167,9 @@ class Measurer:
     def _add_pairs(self, measured: Measured, run: Run) -> None:
         if not self.settings.pairs:
             measured.leave_out("no file of minimal pairs was given (--pairs)", "pairs")
+            return
+        if not run.objective.fills_masks:
+            measured.leave_out(_FILLS_NONE, "pairs")
             return
         raise DataError("Minimal pairs are not measured yet: leave --pairs out.")
 
@@ -205,12 +212,14 @@ def _add_costs(measured: Measured, job: Job, run: Run) -> None:
 def _notes(run: Run) -> list[str]:
     """Say in what the numbers of a run mean something else than those of a plain masked language model."""
     notes = []
-    if run.model.reading.is_causal:
+    if not run.objective.fills_masks:
+        notes.append("it fills no masks, so that only what its encoder learned is compared, by the probe")
+    elif run.model.reading.is_causal:
         notes.append(
             "it reads from left to right, so that its masked loss is that of the same pieces given the true ones "
             "before them, and of none after them"
         )
-    if run.objective.stored()[0].model is not run.model:
+    elif run.objective.stored()[0].model is not run.model:
         notes.append("what fills masks is not the model that is kept, which the probe looks at")
     return notes
 

@@ -101,8 +101,23 @@ def build(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> dict[str, Any]
         "measures": measures,
         "costs": [_cost(one, arms) for one in COSTS],
         "own_terms": {arm.name: _own(arm) for arm in arms},
-        "reading": [line for one in measures for line in one["reading"]] or ["Nothing has been measured yet."],
+        "summary": _summary(measures, arms[0].label),
+        "reading": [line for one in measures for line in one["reading"]],
     }
+
+
+def _summary(measures: Sequence[Mapping[str, Any]], first: str) -> str:
+    """Count the differences that can be told."""
+    verdicts = [each["verdict"] for one in measures for each in one["differences"].values()]
+    if not verdicts:
+        return "There is nothing to set side by side yet."
+    if set(verdicts) == {"one seed"}:
+        return f"{len(verdicts)} differences from {first}, of one seed: whether they would come again is not known."
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    return (
+        f"Of {len(verdicts)} differences from {first}, {better + worse} can be told from chance: {better} better, "
+        f"{worse} worse."
+    )
 
 
 def shown(value: float | None, unit: str) -> str:

@@ -17,7 +17,7 @@ _AXES = (("tokens", "tokens seen", ""), ("flops", "FLOPs the objective had to do
 
 def page(report: Report) -> str:
     """Return the page of a report made by ``clozelm.report.comparison.build``."""
-    parts = [*_head(report), *_reading(report), *_table(report), *_differences(report), *_curves(report)]
+    parts = [*_head(report), *_table(report), *_reading(report), *_differences(report), *_curves(report)]
     parts += [*_compute(report), *_costs(report), *_arms(report), *_notes(report)]
     body = "\n".join(parts)
     return (
@@ -42,7 +42,7 @@ def _head(report: Report) -> Iterator[str]:
 
 
 def _reading(report: Report) -> Iterator[str]:
-    yield "<section><h2>What it shows</h2>"
+    yield f"<section><h2>What it shows</h2><p>{escape(report['summary'])}</p>"
     for measure in report["measures"]:
         if measure["reading"]:
             yield f'<h3>{escape(_capital(measure["title"]))}</h3><ul class="reading">'
@@ -51,8 +51,6 @@ def _reading(report: Report) -> Iterator[str]:
                 said = _capital(line.partition(": ")[2])
                 yield f'<li class="{verdict.replace(" ", "-")}">{escape(said)}</li>'
             yield "</ul>"
-    if not any(measure["reading"] for measure in report["measures"]):
-        yield "<p>There is nothing to set side by side yet.</p>"
     yield "</section>"
 
 
@@ -121,8 +119,8 @@ def _differences(report: Report) -> Iterator[str]:
         better = "left" if one["better"] < 0 else "right"
         label = f"{one['title']}, difference in {unit}: {better} is better"
         yield f"<figure>{forest(rows, x_label=label, title=label)}</figure>"
-    yield '</div><p class="fine">Paired by seed, 95% t-intervals'
-    yield "; with one seed there are none.</p></section>" if len(report["seeds"]) < 2 else ".</p></section>"
+    none = "; with one seed there are none" if len(report["seeds"]) < 2 else ""
+    yield f'</div><p class="fine">Paired by seed, 95% t-intervals{none}.</p></section>'
 
 
 def _curves(report: Report) -> Iterator[str]:

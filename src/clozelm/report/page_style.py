@@ -48,12 +48,12 @@ tbody th{font-weight:600}
 small{display:block;font-weight:400;font-size:.78rem;color:var(--soft)}
 tbody th small{display:inline}
 td.better b{color:var(--good)}td.worse b{color:var(--bad)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1.2rem}
 figure{margin:0;background:var(--band);border-radius:10px;padding:.8rem}
 svg{display:block;width:100%;height:auto;font-family:inherit}
-svg text{fill:var(--soft);font-size:13px}
+svg text{fill:var(--soft);font-size:13.5px}
 svg .axis{text-anchor:middle;fill:var(--ink)}
-svg .name{fill:var(--ink);font-size:14px}
+svg .name{fill:var(--ink);font-size:14.5px}
 svg .mark{font-size:14px;text-anchor:middle}
 .grid{stroke:var(--rule)}.zero{stroke:var(--soft);stroke-dasharray:4 3}
 .line{fill:none;stroke-width:2.2;stroke-linejoin:round}.faint{opacity:.28;stroke-width:1.1}

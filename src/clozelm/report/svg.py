@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 340
+WIDTH, HEIGHT = 520, 310
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 14, 48
 _SIGNS = "●■▲◆▼✚✖★"
 COLOURS = 8
@@ -82,7 +82,7 @@ def forest(rows: Sequence[tuple[str, Line]], *, x_label: str, title: str) -> str
     height = 34 * len(rows) + 14 + _BOTTOM
     ends = [end for _, line in rows for each in line.intervals if each is not None for end in each]
     reach = max([abs(end) for end in ends] + [abs(px) for _, line in rows for px, _ in line.points] + [1e-9]) * 1.08
-    x = Axis(-reach, reach, 190, WIDTH - _RIGHT)
+    x = Axis(-reach, reach, 170, WIDTH - _RIGHT)
     parts = list(_ticks_below(x, height - _BOTTOM, x_label))
     parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{height - _BOTTOM}"/>')
     for number, (label, line) in enumerate(rows):
@@ -136,6 +136,8 @@ def _short(value: float, axis: Axis) -> str:
     power = max(0, min(int(math.log10(largest)) // 3, 6)) if largest >= 10_000 else 0
     scaled = value / 1000**power
     spacing = (axis.ticks()[1] - axis.ticks()[0]) / 1000**power if len(axis.ticks()) > 1 else 1.0
+    if value == 0.0:
+        return "0"
     digits = max(0, -math.floor(math.log10(spacing) + 1e-9))
     return f"{scaled:.{digits}f}".replace("-", "−") + ["", "k", "M", "G", "T", "P", "E"][power]
 
