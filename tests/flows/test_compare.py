@@ -16,7 +16,9 @@ from clozelm.flows import compare, compare_report
 from clozelm.flows.compare_settings import FOLDER, Comparison, MeasureSettings, _arm, _base, load_comparison
 from clozelm.flows.measures import check_measures
 from clozelm.flows.training import recipe_path
+from clozelm.infer.minimal_pairs import minimal_pairs
 from clozelm.settings import read_toml
+from clozelm.text.pair_files import Pair
 from clozelm.text.readers import documents
 from clozelm.train.evaluate import evaluate_store
 from clozelm.train.journal import records
@@ -211,6 +213,9 @@ def test_a_shipped_recipe_may_be_the_base(tmp_path: Path) -> None:
     assert (first.settings.masking.rate, second.settings.masking.rate) == (0.5, 0.4)
 
 
+PAIR = ("good", "bad", "group")
+
+
 def labelled(folder: Path, name: str, count: int) -> str:
     rows = [
         {"said": f"the {'cat' if i % 2 else 'dog'} {i}", "kind": "cat" if i % 2 else "dog"} for i in range(count)
@@ -223,7 +228,16 @@ def labelled(folder: Path, name: str, count: int) -> str:
 def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path) -> None:
     probe = {"probe": labelled(tmp_path, "train", 12), "probe_dev": labelled(tmp_path, "dev", 8)}
     fields = {"probe_text": "said", "probe_label": "kind"}
-    comparison = load_comparison(recipe(tmp_path), measure=probe | fields)
+    pairs = tmp_path / "pairs.jsonl"
+    made = [
+        ("the cats sleep", "the cats sleeps", "verb"),
+        ("a dog", "a dogs", "noun"),
+        ("she is", "she is", "noun"),
+    ]
+    pairs.write_text(
+        "".join(json.dumps(dict(zip(PAIR, one, strict=True))) + "\n" for one in made), encoding="utf-8"
+    )
+    comparison = load_comparison(recipe(tmp_path), measure=probe | fields | {"pairs": [str(pairs)]})
     plan = started(comparison, tiny_store, tmp_path / "out")
     result = compare_report.report(plan, console=QUIET)
     measures = {one["name"]: one for one in result["measures"]}
@@ -239,10 +253,11 @@ def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path
         assert measures["bits_per_byte"]["values"]["words"][str(seed)] == pytest.approx(
             words.bits_per_byte, abs=1e-6
         )
+        judged = minimal_pairs(loaded.model, loaded.tokenizer, [Pair(*one) for one in made])
+        assert measures["pairs"]["values"]["words"][str(seed)] == pytest.approx(judged.mean)
         values.append(again.loss)
     assert measures["masked_loss"]["arms"]["words"]["mean"] == pytest.approx(sum(values) / 2, abs=1e-6)
     assert 0.0 <= measures["probe"]["arms"]["uniform"]["mean"] <= 1.0
-    assert set(measures["pairs"]["reasons"]) == {"uniform", "words"}
     assert result["arms"][1]["settings"] == {"masking.strategy": "whole_word"}
     costs = {one["name"]: one["arms"] for one in result["costs"]}
     assert costs["steps"] == {"uniform": 4, "words": 4}
@@ -277,7 +292,7 @@ def test_a_run_is_measured_once_and_again_when_measured_otherwise(
         ('{"text": "a", "label": "x"}\n', "has 1 different labels in field 'label'"),
         ('{"text": "a"}\n', "train.jsonl:1: no field 'label'"),
         ("nothing\n", "train.jsonl:1: not a JSON record"),
-        (None, "cannot be read"),
+        (None, "there is no such file of labelled texts"),
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(content: str | None, said: str, tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ class Settable(StrEnum):
 
     pretrain = "pretrain"
     prepare = "prepare"
+    compare = "compare"
 
 
 _HOMES = {
     Settable.pretrain: ("clozelm.train.settings", "PretrainSettings"),
     Settable.prepare: ("clozelm.data.prepare", "PrepareSettings"),
+    Settable.compare: ("clozelm.flows.compare_settings", "ComparisonSettings"),
 }
 
 

@@ -69,6 +69,7 @@ class MeasureSettings(Section):
     pairs: tuple[str, ...] = setting(
         (), "Files of minimal pairs (BLiMP); none = not measured.", "Warstadt et al. 2020"
     )
+    pairs_limit: int | None = setting(None, "Most pairs of each file; none = all.", ge=1)
     probe: str | None = setting(None, "Labelled texts that a linear probe learns from; none = not measured.")
     probe_dev: str | None = setting(None, "Labelled texts that the probe is judged on.")
     probe_text: str = setting("text", "Field of the text; several, as in title,text, are joined.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clozelm.errors import DataError
 from clozelm.flows.compare import Job, Plan, open_run, read_json, usage, write_json
 from clozelm.flows.compare_settings import MeasureSettings
 from clozelm.flows.probe import Labelled, check_probe, probe
 from clozelm.infer.embed import mean_vectors
-from clozelm.nn.heads import MaskedLM
+from clozelm.infer.minimal_pairs import minimal_pairs
+from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.atomic import disk_errors
+from clozelm.text.files import find_files
+from clozelm.text.pair_files import Pair, read_pairs
 from clozelm.text.readers import documents
 from clozelm.train.evaluate import piece_costs
 from clozelm.train.journal import Record, records
@@ -67,9 +69,12 @@ class Measured:
 def check_measures(settings: MeasureSettings) -> None:
     """Refuse files that could not be measured on, before anything is trained."""
     check_probe(settings)
-    for path in settings.pairs:
-        if not Path(path).is_file():
-            raise DataError(f"{path}: there is no such file of minimal pairs.")
+    if settings.pairs:
+        list(_pairs(settings))
+
+
+def _pairs(settings: MeasureSettings) -> Iterator[Pair]:
+    return read_pairs(settings.pairs, limit=settings.pairs_limit)
 
 
 class Measurer:
@@ -105,13 +110,14 @@ class Measurer:
     def _made_with(self) -> dict[str, Any]:
         """Return everything that the numbers depend on beside the run."""
         held = open_heldout(self.plan.data, self.plan.heldout, self.plan.tokenizer)
-        files = [*self.settings.pairs, *(path for path in (self.settings.probe, self.settings.probe_dev) if path)]
+        probes = [Path(path) for path in (self.settings.probe, self.settings.probe_dev) if path]
+        files = [*(find_files(self.settings.pairs) if self.settings.pairs else []), *probes]
         return {
             "format": _FORMAT,
             "settings": self.settings.model_dump(mode="json"),
             "row_length": self.plan.comparison.row_length,
             "heldout": None if held is None else data_fingerprint(held),
-            "files": {path: hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] for path in files},
+            "files": {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files},
         }
 
     @cached_property
@@ -171,7 +177,10 @@ class Measurer:
         if not run.objective.fills_masks:
             measured.leave_out(_FILLS_NONE, "pairs")
             return
-        raise DataError("Minimal pairs are not measured yet: leave --pairs out.")
+        kept = run.objective.stored()[0].model
+        judge = kept if isinstance(kept, Discriminator) else run.model
+        groups = minimal_pairs(judge, run.tokenizer, _pairs(self.settings)).groups.values()
+        measured.add("pairs", np.array([one.accuracy for one in groups]), np.ones(len(groups)))
 
     def _add_probe(self, measured: Measured, run: Run) -> None:
         if self.labelled is None:
@@ -220,7 +229,7 @@ def _notes(run: Run) -> list[str]:
             "before them, and of none after them"
         )
     elif run.objective.stored()[0].model is not run.model:
-        notes.append("what fills masks is not the model that is kept, which the probe looks at")
+        notes.append("what fills masks is not the model that is kept, which the probe and minimal pairs look at")
     return notes
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +10,7 @@ from numpy.typing import NDArray
 
 from clozelm.errors import DataError, SettingsError
 from clozelm.flows.compare_settings import MeasureSettings
-
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+from clozelm.text.records import records
 
 
 class Labelled(NamedTuple):
@@ -27,40 +23,17 @@ class Labelled(NamedTuple):
 def read_labelled(path: Path, *, text: str, label: str) -> Labelled:
     """Read a .csv, .tsv or .jsonl file of texts with labels; the first row of a table names the fields."""
     texts, labels = [], []
-    try:
-        for line, record in _records(path):
-            for name in (*text.split(","), label):
-                if record.get(name) is None:
-                    raise DataError(
-                        f"{path}:{line}: no field {name!r}; the record has {', '.join(map(str, record))}."
-                    )
-            texts.append("\n".join(str(record[name]) for name in text.split(",")))
-            labels.append(str(record[label]))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}).") from None
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file of labelled texts.")
+    for where, record in records(path):
+        for name in (*text.split(","), label):
+            if record.get(name) is None:
+                raise DataError(f"{where}: no field {name!r}; the record has {', '.join(map(str, record))}.")
+        texts.append("\n".join(str(record[name]) for name in text.split(",")))
+        labels.append(str(record[label]))
     if len(set(labels)) < 2:
         raise DataError(f"{path} has {len(set(labels))} different labels in field {label!r}: a probe needs two.")
     return Labelled(texts, labels)
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    suffix = path.suffix.lower()
-    if suffix not in (*_DELIMITERS, ".jsonl"):
-        raise DataError(f"{path}: labelled texts are .csv, .tsv or .jsonl files.")
-    with open(path, encoding="utf-8", newline="" if suffix in _DELIMITERS else None) as lines:
-        if suffix in _DELIMITERS:
-            rows = csv.DictReader(lines, delimiter=_DELIMITERS[suffix])
-            yield from ((rows.line_num, row) for row in rows)
-            return
-        for number, line in enumerate(lines, start=1):
-            try:
-                record = json.loads(line) if line.strip() else None
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: not a JSON record ({error}).") from None
-            if record is not None and not isinstance(record, dict):
-                raise DataError(f"{path}:{number}: a JSON record must be an object.")
-            if record is not None:
-                yield number, record
 
 
 def check_probe(settings: MeasureSettings) -> tuple[Labelled, Labelled] | None:
