@@ -48,7 +48,7 @@ def test_only_what_seeds_show_is_said() -> None:
     assert verdicts(first, better, worse, unclear) == {"better": "better", "worse": "worse", "unclear": "unclear"}
     result = build(FACTS, [first, better, worse, unclear])
     assert result["summary"].startswith("Of 3 differences from the <first>, 2 can be told from chance: 1 better, 1")
-    assert any("cannot be told apart from the <first> with 3 seeds" in line for line in result["reading"])
+    assert any("against the <first>: they cannot be told apart with 3 seeds" in line for line in result["reading"])
 
 
 def test_holm_takes_back_what_many_arms_show_by_chance() -> None:

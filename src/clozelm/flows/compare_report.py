@@ -87,7 +87,7 @@ def _facts(plan: Plan, notes: list[str]) -> dict[str, Any]:
             "text": f"{shown(section.amount, '')} {'FLOPs' if section.budget == 'flops' else section.budget}",
         },
         "seeds": list(section.seeds),
-        "data": str(plan.data),
+        "data": plan.data.name,
         "missing": [f"{job.arm.label}, seed {job.seed}" for job in plan.unfinished],
         "machines": list(dict.fromkeys(str(record["machine"]) for record in read)),
         "versions": {

@@ -243,18 +243,18 @@ def _reading(
 
 
 def _sentence(measure: Measure, label: str, first: str, difference: Mapping[str, Any]) -> str:
-    count, unit = difference["count"], unit_of(asdict(measure))
-    documents = _document_sentence(measure, difference)
+    count, unit, documents = difference["count"], unit_of(asdict(measure)), _document_sentence(measure, difference)
+    both = f"{label} against {first}"
     if difference["verdict"] == "one seed":
         (size,) = differing([difference["mean"]], measure.unit)
-        return f"{label} differs from {first} by {size} {unit} with one seed; another may say otherwise.{documents}"
+        return f"{both}: {size} {unit} with one seed; another may say otherwise.{documents}"
     size, low, high = differing([difference[end] for end in ("mean", "low", "high")], measure.unit)
     interval = f"{size} {unit}, 95% interval {low} to {high}, {count} seeds, p = {difference['p_holm']:.2g}"
     if difference["verdict"] != "unclear":
-        return f"{label} is {difference['verdict']} than {first} ({interval})."
+        return f"{both}: {difference['verdict']} ({interval})."
     is_apart = difference["p"] < LEVEL
     why = "once the number of arms is corrected for" if is_apart else f"with {count} seeds"
-    return f"{label} cannot be told apart from {first} {why} ({interval}).{documents}"
+    return f"{both}: they cannot be told apart {why} ({interval}).{documents}"
 
 
 def _document_sentence(measure: Measure, difference: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ h3{font-size:1rem;margin:1.1rem 0 .3rem}
 ul.fine{padding-left:1.1rem}
 .reading{list-style:none;padding:0;margin:0}
 .reading li{padding:.25rem 0 .25rem 1.4rem;position:relative;max-width:50rem}
-.reading li::before{content:"=";position:absolute;left:.2rem;color:var(--soft)}
+.reading li::before{content:"○";position:absolute;left:.2rem;color:var(--soft)}
 .reading li.better::before{content:"▲";color:var(--good)}
 .reading li.worse::before{content:"▼";color:var(--bad)}
 .reading li.one-seed::before{content:"?"}
