@@ -218,7 +218,7 @@ def _text(store: TokenStore, tokenizer: Tokenizer, first: int, words: int) -> st
 def _read(path: Path, version: str) -> Collocations | None:
     """Read a table; None where there is none, it is damaged, or it was mined otherwise."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             meta = json.loads(str(arrays["meta"]))
             if meta["version"] != version:
                 return None
