@@ -17,6 +17,7 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 _PLACE = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(29)
+_SPARSE = 8  # bytes of a set's first table for every key
 
 
 def word_hashes(input_ids: NDArray[Any], starts: NDArray[np.int64]) -> Hashes:
@@ -31,11 +32,19 @@ def word_hashes(input_ids: NDArray[Any], starts: NDArray[np.int64]) -> Hashes:
     inner = starts - first if first else starts
     mixed = input_ids[first:].astype(np.uint64)
     place = np.arange(mixed.size)
-    place -= inner.repeat(np.diff(inner, append=mixed.size))
+    place -= inner.repeat(lengths_between(inner, mixed.size))
     mixed += place.view(np.uint64) * _PLACE
     _mix(mixed)
     hashes: Hashes = np.add.reduceat(mixed, inner)
     return hashes
+
+
+def lengths_between(starts: NDArray[np.int64], stop: int) -> NDArray[np.int64]:
+    """Return how far it is from each start to the next, from the last to ``stop``; sooner than ``np.diff`` does."""
+    lengths = np.empty(starts.size, np.int64)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1:] = stop - starts[-1:]
+    return lengths
 
 
 def longer_hashes(shorter: Hashes, words: Hashes) -> Hashes:
@@ -58,6 +67,23 @@ def _mix(values: Hashes) -> Hashes:
     values *= _SECOND
     values ^= values >> _SHIFT
     return values
+
+
+class HashSet:
+    """A set of hashes to look many up in at once: for most that are not there, their first bits alone say so."""
+
+    def __init__(self, keys: Hashes) -> None:
+        """Take ascending keys."""
+        bits = max(8, int(keys.size * _SPARSE).bit_length())
+        self._keys, self._shift = keys, np.uint64(64 - bits)
+        self._may_be = np.zeros(1 << bits, np.bool_)
+        self._may_be[keys >> self._shift] = True
+
+    def places(self, keys: Hashes) -> NDArray[np.int64]:
+        """Return at which places of ``keys`` there is one of the set, ascending."""
+        maybe = self._may_be[keys >> self._shift].nonzero()[0]
+        places: NDArray[np.int64] = maybe[found_in(self._keys, keys[maybe])[1]]
+        return places
 
 
 def found_in(sorted_keys: Hashes, keys: Hashes) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

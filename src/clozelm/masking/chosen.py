@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clozelm.errors import SettingsError
+from clozelm.hashes import lengths_between, word_hashes
 from clozelm.masking.candidates import Candidates, Selection
 from clozelm.masking.pmi import joined_units, piece_words
 from clozelm.masking.whole_word import choose_whole
@@ -45,16 +46,16 @@ class Matcher:
         self._phrases = {first: sorted(each, key=len, reverse=True) for first, each in by_first.items()}
         self._known: dict[int, int] = {}
 
-    def find(self, candidates: Candidates) -> list[tuple[int, int]]:
+    def find(self, candidates: Candidates, starts: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Return (first word, number of words) of what is found in a document piece, the longest first come.
 
-        Words are counted as ``piece_words`` does.
+        ``starts`` are where the words begin, see ``piece_words``.
         """
-        starts, keys = piece_words(candidates)
+        keys = word_hashes(candidates.input_ids, starts).tolist()
         known = self._known
-        codes = [known.get(key, -1) for key in keys.tolist()]
+        codes = [known.get(key, -1) for key in keys]
         if -1 in codes:
-            self._learn(candidates, starts, keys.tolist(), codes)
+            self._learn(candidates, starts, keys, codes)
         found: list[tuple[int, int]] = []
         stop = 0
         for first in [index for index, code in enumerate(codes) if code]:
@@ -109,17 +110,17 @@ class Chosen:
 
     def select(self, candidates: Candidates, rng: np.random.Generator) -> Selection:
         """Choose words in one document piece; may choose none."""
-        starts, _ = piece_words(candidates)
+        starts = piece_words(candidates)
         is_chosen = np.zeros(starts.size, dtype=np.bool_)
         is_inner = np.zeros(starts.size, dtype=np.bool_)
-        for first, length in self.matcher.find(candidates) if self.matcher is not None else ():
+        for first, length in self.matcher.find(candidates, starts) if self.matcher is not None else ():
             is_chosen[first : first + length] = True
             is_inner[first + 1 : first + length] = True
         if self.annotated:
             is_marked = np.bitwise_or.reduceat(candidates.flags & ANNOTATED, starts) != 0
             is_chosen |= is_marked
             is_inner[1:] |= is_marked[1:] & is_marked[:-1]
-        preferred = is_chosen.repeat(np.diff(starts, append=candidates.may_mask.size))
+        preferred = is_chosen.repeat(lengths_between(starts, candidates.may_mask.size))
         unit = joined_units(candidates, starts[is_inner])
         return choose_whole(unit, candidates, rng, preferred=preferred, fill=self.fill)
 

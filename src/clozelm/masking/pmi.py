@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clozelm.hashes import Hashes, found_in, longer_hashes, word_hashes
+from clozelm.hashes import Hashes, HashSet, longer_hashes, word_hashes
 from clozelm.masking.candidates import Candidates, Selection
 from clozelm.masking.whole_word import choose_whole
 
@@ -26,18 +27,23 @@ class Pmi:
 
     tables: Sequence[Hashes] = ()
 
+    @cached_property
+    def _sets(self) -> list[HashSet]:
+        return [HashSet(table) for table in self.tables]
+
     def select(self, candidates: Candidates, rng: np.random.Generator) -> Selection:
         """Choose collocations and words in one document piece; may choose none in a short one."""
         return choose_whole(self._units(candidates), candidates, rng)
 
     def _units(self, candidates: Candidates) -> NDArray[np.int64]:
         """Number the units from 0, token by token."""
-        starts, keys = piece_words(candidates)
+        starts = piece_words(candidates)
+        keys = word_hashes(candidates.input_ids, starts)
         lengths = np.ones(keys.size, dtype=np.int64)
         runs = keys
-        for words, table in enumerate(self.tables, 2):
+        for words, table in enumerate(self._sets, 2):
             runs = longer_hashes(runs, keys)
-            lengths[: runs.size][found_in(table, runs)[1]] = words
+            lengths[table.places(runs)] = words
         matches = (lengths > 1).nonzero()[0]
         inner: list[int] = []
         stop = 0
@@ -48,16 +54,15 @@ class Pmi:
         return joined_units(candidates, starts[inner])
 
 
-def piece_words(candidates: Candidates) -> tuple[NDArray[np.int64], Hashes]:
-    """Return where the words of a document piece begin, and the hash of each.
+def piece_words(candidates: Candidates) -> NDArray[np.int64]:
+    """Return where the words of a document piece begin, ascending.
 
     Every special token begins a word here, and what follows it inside a word belongs to it; the words are the whole
     piece.
     """
     is_start = candidates.word_starts | ~candidates.may_mask
     is_start[:1] = True
-    starts = is_start.nonzero()[0]
-    return starts, word_hashes(candidates.input_ids, starts)
+    return is_start.nonzero()[0]
 
 
 def joined_units(candidates: Candidates, inner: NDArray[np.int64]) -> NDArray[np.int64]:
