@@ -10,6 +10,7 @@ from clozelm.masking import IGNORED, SELECTORS, Candidates, Corruption, Selectio
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.train_tokenizer import Kind, train
 from tests.memory_store import VOCABULARY, MemoryStore, realistic_lengths
+from tests.properties.test_masking import build
 from tests.strategies import WHOLE_WORDS, selector
 
 TEXT = "The unbelievably cute cat sat on the mat; 机器学习是有用的技术。 Überraschungen, naïveté & ☃!"
@@ -130,3 +131,14 @@ def test_a_batch_is_masked_in_5_ms(name: str) -> None:
         mask(rows, VOCABULARY, select, rate=0.15, corruption=Corruption(), seed=seed)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 0.005
+
+
+@pytest.mark.parametrize("name", ["whole_word", "ngram", "span"])
+def test_text_without_spaces_is_not_hidden_whole(name: str) -> None:
+    """One "word" of 30 tokens a piece, as Chinese is to some tokenizers: about the rate is hidden, never nothing."""
+    piece = [(10 + i, i == 0) for i in range(30)]
+    rows = build([[piece]] * 400)
+    masked = mask(rows, VOCABULARY, selector(name), rate=0.15, corruption=Corruption(), seed=1)
+    hidden = (masked.labels != IGNORED).sum(axis=1)
+    assert hidden.min() >= 1
+    assert 0.12 < hidden.mean() / 30 < 0.32, hidden.mean()

@@ -200,8 +200,8 @@ MUTANTS = (
     Mutant(
         "document_leak_in_attention",
         "nn/attention.py",
-        "same = doc_ids[:, :, None] == doc_ids[:, None, :]",
-        "same = (doc_ids[:, :, None] > 0) == (doc_ids[:, None, :] > 0)",
+        "seen = doc_ids[:, :, None] == doc_ids[:, None, :]",
+        "seen = (doc_ids[:, :, None] > 0) == (doc_ids[:, None, :] > 0)",
         ("tests/nn/test_encoder.py::test_documents_do_not_see_each_other",),
     ),
     Mutant(

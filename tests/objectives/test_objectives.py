@@ -105,7 +105,8 @@ def gradients(objective: Objective) -> dict[str, torch.Tensor]:
 
 
 def backward(objective: Objective, scores: dict[str, Scores]) -> None:
-    total = sum(w * scores[term].loss_sum for term, w in objective.weights.items() if w and scores[term].count)
+    weights = objective.weights
+    total = sum(weights[term] * one.loss_sum for term, one in scores.items() if weights[term] and one.count)
     if isinstance(total, torch.Tensor) and total.requires_grad:
         total.backward()
 

@@ -16,6 +16,7 @@ from clozelm.vocab import WORD_START, Vocabulary
 
 IGNORED = -100
 """The label of a position that is not predicted."""
+_LONGEST_WORD = 16  # tokens
 
 
 class MaskableRows(Protocol):
@@ -119,7 +120,7 @@ def mask(
             allowed = may_mask[at]
             candidates = Candidates(rows.input_ids[at], allowed, word_starts[at], rows.flags[at], rates[row])
             selection = select(candidates, rng)
-            chosen[at] = _at_least_one(selection, allowed, rng)
+            chosen[at] = _at_least_one(selection, candidates, rng)
             leader[at] = selection.group + start
         # One pair of draws a position, in order of position: padding a row further changes nothing.
         rng.random(out=draws[row])
@@ -160,15 +161,26 @@ def maskable_pieces(doc_ids: NDArray[np.int32], may_mask: NDArray[np.bool_]) -> 
     return pieces
 
 
-def _at_least_one(selection: Selection, may_mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Drop what may not be chosen; if nothing is left, choose the group of one maskable token."""
+def _at_least_one(selection: Selection, candidates: Candidates, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Drop what may not be chosen; if nothing is left, choose the group of one maskable token.
+
+    What is longer than any word, such as a line of Chinese that a tokenizer takes for one, is not hidden whole for
+    that reason: a run of it is, as long as the rate asks for.
+    """
+    may_mask = candidates.may_mask
     chosen = selection.chosen & may_mask
     if np.count_nonzero(chosen):
         return chosen
     maskable = may_mask.nonzero()[0]
     picked = maskable[rng.integers(maskable.size)]
-    in_group: NDArray[np.bool_] = selection.group == selection.group[picked]
-    return in_group & may_mask
+    in_group: NDArray[np.bool_] = (selection.group == selection.group[picked]) & may_mask
+    if np.count_nonzero(in_group) > _LONGEST_WORD:
+        members = in_group.nonzero()[0]
+        length = max(1, int(candidates.rate * maskable.size))
+        start = int(rng.integers(max(1, members.size - length + 1)))
+        in_group[:] = False
+        in_group[members[start : start + length]] = True
+    return in_group
 
 
 def _corrupt(
