@@ -16,7 +16,7 @@ from clozelm.vocab import WORD_START, Vocabulary
 
 IGNORED = -100
 """The label of a position that is not predicted."""
-_LONGEST_WORD = 32  # tokens
+_LONGEST_WORD = 64  # tokens
 
 
 class MaskableRows(Protocol):
