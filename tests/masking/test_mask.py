@@ -135,7 +135,7 @@ def test_a_batch_is_masked_in_5_ms(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["whole_word", "ngram", "span"])
 def test_text_without_spaces_is_not_hidden_whole(name: str) -> None:
-    """One "word" of 120 tokens a piece, as Chinese is to some tokenizers: about the rate is hidden, never nothing."""
+    """One "word" of 120 tokens a piece, as Chinese is to some tokenizers: near the rate is hidden, never none."""
     piece = [(10 + i, i == 0) for i in range(120)]
     rows = build([[piece]] * 400, seq=122)
     masked = mask(rows, VOCABULARY, selector(name), rate=0.15, corruption=Corruption(), seed=1)
