@@ -232,6 +232,41 @@ MUTANTS = (
         "begun",
         ("tests/masking/test_sentinels.py::test_sentinels_are_counted_in_each_document",),
     ),
+    Mutant(
+        "left_sees_right",
+        "nn/attention.py",
+        'ahead <= 0 if context == "left" else ahead >= 0',
+        'ahead >= 0 if context == "left" else ahead <= 0',
+        ("tests/objectives/test_reading.py::test_a_prediction_sees_its_side_of_its_document_and_no_other",),
+    ),
+    Mutant(
+        "causal_rows_are_masked",
+        "objectives/hybrid.py",
+        "ids = torch.where(is_causal[:, None], original, masked.batch.input_ids)",
+        "ids = masked.batch.input_ids",
+        ("tests/objectives/test_reading.py::test_a_hybrid_uses_every_row_one_way",),
+    ),
+    Mutant(
+        "ends_of_rates_are_not_made_up_for",
+        "objectives/diffusion.py",
+        "np.where(hidden == 1, 1.5, np.where(hidden == n, 0.5, 1.0))",
+        "np.ones_like(n)",
+        ("tests/objectives/test_diffusion.py::test_every_number_of_hidden_pieces_counts_alike",),
+    ),
+    Mutant(
+        "spans_stop_over_the_budget",
+        "masking/span.py",
+        "import choose_share",
+        "import choose_whole as choose_share",
+        ("tests/masking/test_span.py",),
+    ),
+    Mutant(
+        "adaptive_forgets_on_resume",
+        "train/adaptive.py",
+        'self.version = int(arrays["version"][0])',
+        "self.restart()",
+        ("tests/train/test_masks.py",),
+    ),
 )
 
 

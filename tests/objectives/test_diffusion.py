@@ -69,6 +69,17 @@ def test_the_loss_weighs_every_piece_alike(objective: MaskedDiffusion, lengths: 
     assert (example.batch.input_ids[example.labels != -100] == VOCABULARY.mask_id).all()
 
 
+@pytest.mark.parametrize("length", [2, 7])
+def test_every_number_of_hidden_pieces_counts_alike(objective: MaskedDiffusion, length: int) -> None:
+    """A cost that grows with how many are hidden: the mean over rows is that over 1 .. n, each as likely."""
+    example = prepared(objective, [length])
+    assert example.importance is not None
+    hidden = (example.labels != -100).sum(1)
+    costs = (example.importance.sum(1) * hidden**2).numpy() / length
+    expected = sum(number**2 for number in range(1, length + 1)) / length
+    assert abs(costs.mean() - expected) <= 4 * costs.std() / ROWS**0.5
+
+
 def test_the_terms_are_the_bound_and_the_plain_mean(objective: MaskedDiffusion) -> None:
     example = prepared(objective, [6, 4], rows=3)
     assert example.importance is not None
