@@ -203,6 +203,7 @@ def test_the_mode_of_the_model_is_kept() -> None:
         ("the [MASK]", 3, "has masks, and length=3 asks for more"),
         (None, 0, "length=0 must be at least 1"),
         (None, 63, "A page of 63 pieces is longer than the 62 that the model reads"),
+        (None, 10**30, f"A page of {10**30} pieces is longer than the 62 that the model reads"),
         ("the " * 60, 3, "A page of 63 pieces"),
         ("\ud800 [MASK]", None, "not valid text"),
     ],

@@ -114,18 +114,22 @@ class Generator:
         """
         if samples < 1:
             raise ClozeError(f"samples={samples} must be at least 1.")
+        self._check_room(length or 0)  # before so many masks are laid out
         page = Page(self.tokenizer, text, length)
-        if len(page.ids) > self._room:
-            raise ClozeError(
-                f"A page of {len(page.ids)} pieces is longer than the {self._room} that the model reads: "
-                "give a shorter text or length."
-            )
+        self._check_room(len(page.ids))
         sampling = sampling or Sampling()
         counts = self._counts(len(page.masks), sampling)
         return [
             self._write(page, counts, sampling, torch.Generator().manual_seed(seed_for(seed, "generate", sample)))
             for sample in range(samples)
         ]
+
+    def _check_room(self, pieces: int) -> None:
+        if pieces > self._room:
+            raise ClozeError(
+                f"A page of {pieces} pieces is longer than the {self._room} that the model reads: give a shorter "
+                "text or length."
+            )
 
     def _counts(self, num_masks: int, sampling: Sampling) -> list[int]:
         """Return how many masks each step fills."""
