@@ -140,8 +140,19 @@ def test_forms_have_no_punctuation_around_them(word: str, form: str) -> None:
     assert form_of(word) == form
 
 
-def test_a_pattern_that_is_none_is_refused() -> None:
-    with pytest.raises(
-        SettingsError, match=r"^masking.chosen.patterns: '\(' is not a regular expression \(missing"
-    ):
-        compiled(["a+", "("])
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("(", r"'\(' is not a regular expression \(missing"),
+        ("a{99999999999}", "is not a regular expression .the repetition number is too large"),
+        ("(" * 5000 + ")" * 5000, "is not a regular expression .maximum recursion depth"),
+        ("", "'' matches no word: leave it out"),
+    ],
+)
+def test_a_pattern_that_is_none_is_refused(pattern: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"^masking.chosen.patterns: .*{said}"):
+        compiled(["a+", pattern])
+
+
+def test_a_pattern_that_a_later_python_may_read_otherwise_is_silent() -> None:
+    assert compiled(["[[a-z]]+"])  # a FutureWarning, and warnings are errors in tests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -140,9 +141,13 @@ def compiled(patterns: Iterable[str]) -> list[re.Pattern[str]]:
     """Compile patterns; one that is none is a ``SettingsError``."""
     compiled_ones = []
     for pattern in patterns:
+        if not pattern:
+            raise SettingsError("masking.chosen.patterns: '' matches no word: leave it out.")
         try:
-            compiled_ones.append(re.compile(pattern))
-        except re.error as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of what a later Python may read otherwise
+                compiled_ones.append(re.compile(pattern))
+        except (re.error, OverflowError, RecursionError) as error:
             raise SettingsError(
                 f"masking.chosen.patterns: {pattern!r} is not a regular expression ({error}); Python's are meant."
             ) from None
