@@ -183,6 +183,11 @@ def test_other_tokenizers_are_refused(tiny_store: Path, texts: list[str], tmp_pa
         (ARMS, ("arms.word.masking.rate=0.3",), "There is no arm 'word'. Did you mean 'words'?"),
         (ARMS, ("bsae.masking.rate=0.3",), "Did you mean 'base'?"),
         (ARMS, ("measure.probe=a.csv",), "measure.probe needs measure.probe_dev"),
+        (ARMS, ("base=3",), "'base=3' sets a whole table"),
+        (ARMS, ("arms",), "'arms' sets a whole table"),
+        (ARMS, ("base.recipe=tiny",), "named in the recipe's own file"),
+        (ARMS, ("arms.words=3",), "'arms.words=3' sets a whole arm"),
+        (ARMS, ("arms.word=3",), "There is no arm 'word'. Did you mean 'words'?"),
     ],
 )
 def test_mistakes(arms: dict[str, Any], overrides: tuple[str, ...], said: str, tmp_path: Path) -> None:
@@ -201,6 +206,19 @@ def test_overrides_stand_above_the_table_they_are_of(tmp_path: Path) -> None:
     assert (first.settings.masking.rate, first.label) == (0.4, "first")
     assert (second.settings.masking.rate, second.settings.masking.rate_end) == (0.2, 0.1)
     assert comparison.settings.compare.seeds == (3,)
+
+
+def test_an_arm_may_have_dots_in_its_name(tmp_path: Path) -> None:
+    made = load_comparison(
+        recipe(tmp_path, {"a": {}, "a.b": {}}), ("arms.a.masking.rate=0.4", "arms.a.b.masking.rate=0.5")
+    )
+    assert [arm.settings.masking.rate for arm in made.arms] == [0.4, 0.5]
+
+
+@pytest.mark.parametrize("name", [5, ["tiny"]])
+def test_what_the_base_is_built_on_is_a_name(name: object, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"base.recipe=.* must be the name of a recipe, or its file"):
+        _base({"recipe": name}, (), tmp_path)
 
 
 def test_a_shipped_recipe_may_be_the_base(tmp_path: Path) -> None:

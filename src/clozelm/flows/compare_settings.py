@@ -154,14 +154,19 @@ def _placed(overrides: Sequence[str], arms: list[str]) -> dict[str, list[str]]:
     places: dict[str, list[str]] = {place: [] for place in ("compare", "measure", "base")}
     places |= {f"arms.{arm}": [] for arm in arms}
     for override in overrides:
-        first, _, rest = override.strip().partition(".")
+        first, dot, rest = override.strip().partition(".")
+        if not dot and first.partition("=")[0].strip() in _PLACES:
+            raise SettingsError(
+                f"{override!r} sets a whole table: write one setting of it, as base.masking.rate=0.3."
+            )
         if first in ("compare", "measure"):
             places[first].append(override)
         elif first == "base":
+            if rest.partition("=")[0].strip() == "recipe":
+                raise SettingsError(f"{override!r}: what the arms are built on is named in the recipe's own file.")
             places["base"].append(rest)
         elif first == "arms":
-            arm, _, rest = rest.partition(".")
-            _check_arm(arm, arms)
+            arm, rest = _arm_named(rest, arms)
             places[f"arms.{arm}"].append(rest)
         elif first in PretrainSettings.model_fields:
             raise SettingsError(
@@ -171,6 +176,18 @@ def _placed(overrides: Sequence[str], arms: list[str]) -> dict[str, list[str]]:
         else:
             raise SettingsError(_unknown(override.partition("=")[0]))
     return places
+
+
+def _arm_named(text: str, arms: list[str]) -> tuple[str, str]:
+    """Cut ``NAME.setting=value``; the name of an arm may have dots in it, and the longest one counts."""
+    name = max((arm for arm in arms if text.startswith(f"{arm}.")), key=len, default="")
+    if not name:
+        name = text.partition("=")[0].partition(".")[0].strip()
+        _check_arm(name, arms)
+        raise SettingsError(
+            f"'arms.{text}' sets a whole arm: write one setting of it, as arms.{name}.masking.rate=0.3."
+        )
+    return name, text.removeprefix(f"{name}.")
 
 
 def check_arms(names: Sequence[str], comparison: Comparison) -> None:
@@ -198,8 +215,10 @@ def _base(given: Any, overrides: Sequence[str], path: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise SettingsError(f"{path}: base={given} must be a table of settings, or the name of a recipe.")
     table = dict(table)
-    shipped = table.pop("recipe", None)
-    below = {} if shipped is None else read_toml(recipe_path(shipped))
+    shipped = table.pop("recipe", "")
+    if not isinstance(shipped, str):
+        raise SettingsError(f"{path}: base.recipe={shipped} must be the name of a recipe, or its file.")
+    below = read_toml(recipe_path(shipped)) if shipped else {}
     with _named("base"):
         return overlaid(below, tree(PretrainSettings, table, overrides))
 
