@@ -129,6 +129,11 @@ def test_unknown_keys_of_a_file_are_refused_too() -> None:
         load(optimizer={"warm_up": 3})
 
 
+def test_a_byte_order_mark_before_a_recipe_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_bytes(b"\xef\xbb\xbf[masking]\nrate = 0.3\n")
+    assert settings.read_toml(tmp_path / "recipe.toml") == {"masking": {"rate": 0.3}}
+
+
 @pytest.mark.parametrize(("content", "said"), [(b"a = ", "not a TOML file"), (b"\xff\xfe", "not a TOML file")])
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "recipe.toml"

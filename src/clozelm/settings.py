@@ -81,7 +81,7 @@ def overlaid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 def read_toml(path: Path | str) -> dict[str, Any]:
     """Read a TOML file; a missing, unreadable or malformed one is an error that names it."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such settings file.") from None
     except OSError as error:
