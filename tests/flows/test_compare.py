@@ -322,6 +322,19 @@ def test_labels_that_cannot_be_learned_are_refused(content: str | None, said: st
     assert said in str(caught.value)
 
 
+def test_names_are_printed_as_they_are(
+    tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = {"a": {"label": "[/x] [red]"}, "b": {"masking": {"rate": 0.2, "rate_end": 0.2}}}
+    made = recipe(tmp_path, arms, seeds=[0], amount=1, title="of [/i]")
+    with pytest.raises(SystemExit) as caught:
+        main(["compare", str(made), "--data", str(tiny_store), "--out", str(tmp_path / "[out]")])
+    printed = capsys.readouterr().out
+    assert not caught.value.code
+    for each in ("[/x] [red], seed 0 (1 of 2 to train)", "measuring [/x] [red], seed 0", "of [/i]", "[out]/report"):
+        assert each in printed
+
+
 def test_the_command(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compare", str(recipe(tmp_path)), "--data", str(tiny_store), "--out", str(tmp_path / "out")]
 

@@ -39,7 +39,7 @@ def compare(
     from clozelm.flows.compare_settings import check_arms, load_comparison
     from clozelm.flows.measures import check_measures
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     measures = {"probe": probe, "probe_dev": probe_dev, "probe_text": probe_text, "probe_label": probe_label}
     given = {name: value for name, value in measures.items() if value is not None}
     comparison = load_comparison(recipe, set_ or [], measure=given | ({"pairs": pairs} if pairs else {}))

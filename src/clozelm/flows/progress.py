@@ -46,7 +46,7 @@ def show_run(
 
     Every ``probe_every`` share of the run the model answers ``probes``, so that one watches it learn.
     """
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, markup=False)
     for notice in run.notices:
         console.print(notice, style="yellow", soft_wrap=True)
     line, printed = ProgressLine(run), time.monotonic()
