@@ -151,6 +151,25 @@ def test_changed_settings_are_refused_by_arm_and_key(tiny_store: Path, tmp_path:
     assert len(compare.begin(more, data=tiny_store, out=out).jobs) == 9
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arms": 5},
+        {"arms": {"words": 5}},
+        {"arms": {"words": {}}},
+        {"arms": {"words": {"settings": {}}}},
+        {"compare": 5},
+    ],
+)
+def test_a_record_that_is_none_is_refused(change: dict[str, Any], tiny_store: Path, tmp_path: Path) -> None:
+    comparison, out = load_comparison(recipe(tmp_path)), tmp_path / "out"
+    compare.begin(comparison, data=tiny_store, out=out)
+    path = out / compare.RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | change), encoding="utf-8")
+    with pytest.raises(DataError, match=r"compare.json is no record of a comparison: put the old one back"):
+        compare.begin(comparison, data=tiny_store, out=out)
+
+
 def test_other_tokenizers_are_refused(tiny_store: Path, texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = tiny_runs.make_store(tmp_path / "other", texts, tiny_runs.tokenizer(texts, "bpe"))

@@ -146,12 +146,27 @@ def _check_out(out: Path) -> dict[str, Any]:
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file: name an empty or new directory with --out.")
     if (out / RECORD).is_file():
-        return read_json(out / RECORD)
+        found = read_json(out / RECORD)
+        if not _is_record(found):
+            raise DataError(
+                f"{out / RECORD} is no record of a comparison: put the old one back, or name another --out."
+            )
+        return found
     if out.is_dir() and any(each.name != f".{RECORD}.tmp" for each in out.iterdir()):
         raise SettingsError(
             f"{out} is not empty and holds no comparison: name an empty or new directory with --out."
         )
     return {}
+
+
+def _is_record(found: Mapping[str, Any]) -> bool:
+    arms = found.get("arms")
+    return (
+        isinstance(found.get("compare"), dict)
+        and isinstance(arms, dict)
+        and all(isinstance(arm, dict) and isinstance(arm.get("settings"), dict) for arm in arms.values())
+        and all("data" in arm for arm in arms.values())
+    )
 
 
 def _record(comparison: Comparison, stores: Mapping[str, TokenStore]) -> dict[str, Any]:
