@@ -1,6 +1,7 @@
 """A comparison of tiny arms: trained, stopped, resumed, refused, and reported with the numbers of its runs."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,18 @@ def test_a_run_is_measured_once_and_again_when_measured_otherwise(
     other = load_comparison(recipe(tmp_path, seeds=[0]), ["measure.rate=0.3"])
     compare_report.report(compare.begin(other, data=tiny_store, out=out), console=console)
     assert len(said) == 2
+
+
+def test_a_finished_run_without_its_checkpoints_is_not_measured_as_it_began(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, tmp_path / "out")
+    shutil.rmtree(plan.jobs[0].out / "checkpoints")
+    with pytest.raises(DataError, match=r"its last checkpoint is gone or damaged \(now at step 0 of 4\)"):
+        compare_report.report(plan, console=QUIET)
+    (plan.jobs[0].out / compare.USAGE).unlink()
+    started(plan.comparison, tiny_store, tmp_path / "out")
+    assert compare_report.report(plan, console=QUIET)["missing"] == []
 
 
 @pytest.mark.parametrize(

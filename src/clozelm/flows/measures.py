@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clozelm.flows.compare import Job, Plan, open_run, read_json, usage, write_json
+from clozelm.errors import DataError
+from clozelm.flows.compare import USAGE, Job, Plan, open_run, read_json, usage, write_json
 from clozelm.flows.compare_settings import MeasureSettings
 from clozelm.flows.probe import Labelled, check_probe, probe
 from clozelm.infer.embed import mean_vectors
@@ -132,6 +133,11 @@ class Measurer:
     def _measure(self, job: Job) -> Measured:
         run = open_run(self.plan, job)
         run.close()
+        if run.step < run.num_steps:
+            raise DataError(
+                f"{job.out} was finished, but its last checkpoint is gone or damaged (now at step {run.step} of "
+                f"{run.num_steps}): put it back, or remove {job.out / USAGE} to train on from there."
+            )
         measured = Measured(notes=_notes(run))
         _add_costs(measured, job, run)
         self._add_held_out(measured, run)
