@@ -324,6 +324,24 @@ def test_a_run_is_measured_once_and_again_when_measured_otherwise(
     assert len(said) == 2
 
 
+@pytest.mark.parametrize("content", [None, b"", b"text", b"PK\x03\x04", "values", "journal"])
+def test_what_is_damaged_of_measures_is_measured_again(
+    content: bytes | str | None, tiny_store: Path, tmp_path: Path
+) -> None:
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, tmp_path / "out")
+    before = compare_report.report(plan, console=QUIET)
+    place = plan.jobs[0].out
+    if content is None or content == "journal":
+        (place / ("units.npz" if content is None else "journal.jsonl")).unlink()
+    elif isinstance(content, bytes):
+        (place / "units.npz").write_bytes(content)
+    else:
+        known = json.loads((place / "measures.json").read_text())
+        (place / "measures.json").write_text(json.dumps({"measured_as": known["measured_as"]}))
+    after = compare_report.report(plan, console=QUIET)
+    assert [each["arms"] for each in after["measures"]] == [each["arms"] for each in before["measures"]]
+
+
 def test_a_finished_run_without_its_checkpoints_is_not_measured_as_it_began(
     tiny_store: Path, tmp_path: Path
 ) -> None:

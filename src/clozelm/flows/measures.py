@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,13 +89,14 @@ class Measurer:
 
     def __call__(self, job: Job, say: Callable[[str], None]) -> Measured:
         """Return what is known of a finished run, measuring it if it was not yet or in another way."""
+        known = self._known(job)
+        if known is not None:
+            return known
         path = job.out / MEASURES
-        if path.is_file() and (known := read_json(path)).get("measured_as") == self._made_with:
-            with np.load(job.out / UNITS) as units:
-                return Measured(known["values"], known["reasons"], dict(units), known["notes"])
         say(f"measuring {job.arm.label}, seed {job.seed}")
         measured = self._measure(job)
         with disk_errors(job.out / UNITS):
+            path.unlink(missing_ok=True)  # whoever is stopped here leaves no measures beside the units of others
             np.savez(job.out / UNITS, **measured.units)  # type: ignore[arg-type]
         write_json(
             path,
@@ -106,6 +108,17 @@ class Measurer:
             },
         )
         return measured
+
+    def _known(self, job: Job) -> Measured | None:
+        """Return what was measured before; None where that was nothing, in another way, or is damaged."""
+        path = job.out / MEASURES
+        if not path.is_file() or (found := read_json(path)).get("measured_as") != self._made_with:
+            return None
+        try:
+            with (job.out / UNITS).open("rb") as file, np.load(file) as units:
+                return Measured(found["values"], found["reasons"], dict(units), found["notes"])
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
 
     @cached_property
     def _made_with(self) -> dict[str, Any]:
@@ -206,7 +219,7 @@ class Measurer:
 def _add_costs(measured: Measured, job: Job, run: Run) -> None:
     """Take in what the run itself left: its last journal record, and what it cost."""
     record = read_record(job.out) or {}
-    journal = list(records(job.out / JOURNAL))
+    journal = _journal(job)
     last = journal[-1] if journal else {}
     measured.values |= {
         f"own_{name.removeprefix('heldout_')}": value
@@ -222,6 +235,12 @@ def _add_costs(measured: Measured, job: Job, run: Run) -> None:
         "parameters": record.get("parameters"),
         "peak_bytes": usage(job).get("peak_bytes"),
     }
+
+
+def _journal(job: Job) -> list[Record]:
+    """Return the records of a run's steps; none where its journal is gone."""
+    path = job.out / JOURNAL
+    return [record for record in records(path) if "step" in record] if path.is_file() else []
 
 
 def _notes(run: Run) -> list[str]:
@@ -243,7 +262,7 @@ def curve(job: Job) -> dict[str, list[float]]:
     """Return the held-out losses on the way of a run, with what had been spent by then; may be empty."""
     found: dict[str, list[float]] = {"tokens": [], "flops": [], "seconds": [], "loss": []}
     flops, before = 0.0, 0
-    for record in records(job.out / JOURNAL):
+    for record in _journal(job):
         numbers = {key: value for key, value in record.items() if isinstance(value, int | float)}
         flops += (numbers["step"] - before) * numbers.get("flops", 0.0)
         before = int(numbers["step"])
