@@ -1,5 +1,6 @@
 """Collocations: counted as one would by hand, in bounded memory, kept beside the store."""
 
+import json
 import shutil
 from collections import Counter
 from itertools import combinations, pairwise
@@ -193,6 +194,20 @@ def test_what_was_mined_is_kept_beside_the_store_and_used_again(
     assert as_dict(collocations(store, SPECIAL_320, mining)) == as_dict(first)
     assert len(calls) == 2, "a damaged table is mined anew"
     assert TokenStore.open(store.path).fingerprint == store.fingerprint
+
+
+@pytest.mark.parametrize("meta", [None, "[1]", '{"version": 1}', "no JSON", "words"])
+def test_a_file_of_another_kind_is_mined_anew(meta: str | None, tiny_store: Path, tmp_path: Path) -> None:
+    store, mining = copied(tiny_store, tmp_path), Mining(min_count=2)
+    expected = collocations(store, SPECIAL_320, mining)
+    if meta == "words":
+        meta = json.dumps({"version": expected.version, "words": 5, "undercount": 0})
+    with (store.path / FILE).open("wb") as file:
+        if meta is None:
+            np.save(file, np.arange(3))
+        else:
+            np.savez(file, meta=np.array(meta))
+    assert as_dict(collocations(store, SPECIAL_320, mining)) == as_dict(expected)
 
 
 def test_where_nothing_can_be_written_the_table_stays_in_memory(tiny_store: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ def _read(path: Path, version: str) -> Collocations | None:
                 return None
             ranked = [Ranked(*(arrays[f"{name}_{words}"] for name in Ranked._fields)) for words in meta["words"]]
             return Collocations(tuple(ranked), version, int(meta["undercount"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
 
 
