@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from clozelm.errors import DataError, SettingsError
 from clozelm.flows.compare_settings import MeasureSettings
 from clozelm.text.records import records
+from clozelm.text.valid import is_valid
 
 
 class Labelled(NamedTuple):
@@ -26,14 +28,25 @@ def read_labelled(path: Path, *, text: str, label: str) -> Labelled:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file of labelled texts.")
     for where, record in records(path):
-        for name in (*text.split(","), label):
-            if record.get(name) is None:
-                raise DataError(f"{where}: no field {name!r}; the record has {', '.join(map(str, record))}.")
-        texts.append("\n".join(str(record[name]) for name in text.split(",")))
-        labels.append(str(record[label]))
+        parts = [_value(record, name, where) for name in (*text.split(","), label)]
+        texts.append("\n".join(parts[:-1]))
+        labels.append(parts[-1])
     if len(set(labels)) < 2:
         raise DataError(f"{path} has {len(set(labels))} different labels in field {label!r}: a probe needs two.")
     return Labelled(texts, labels)
+
+
+def _value(record: Mapping[str, Any], name: str, where: str) -> str:
+    """Return a field as text; numbers are written out, what is missing or no text is refused."""
+    if name not in record:
+        raise DataError(f"{where}: no field {name!r}; the record has {', '.join(map(str, record)) or 'no fields'}.")
+    value = record[name]
+    if value is None or isinstance(value, list | dict):
+        shown = "empty" if value is None else f"a {type(value).__name__}, not text"
+        raise DataError(f"{where}: field {name!r} is {shown}.")
+    if not is_valid(str(value)):
+        raise DataError(f"{where}: field {name!r} holds half a surrogate pair, which is no character.")
+    return str(value)
 
 
 def check_probe(settings: MeasureSettings) -> tuple[Labelled, Labelled] | None:
