@@ -83,6 +83,18 @@ def test_files(tmp_path: Path) -> None:
         ("a.csv", "good,bad\n", r"a\.csv: there are no pairs in it"),
         ("a.jsonl", '{"good": "x", "bad": 3}\n', r"a\.jsonl:1: field 'bad' is a int, not text"),
         ("a.jsonl", '{"good": "x", "bad": "\\ud800"}\n', r"a\.jsonl:1: field 'bad' holds half a surrogate pair"),
+        (
+            "a.jsonl",
+            '{"good": "x", "bad": "y", "group": "\\ud800"}\n',
+            r"a\.jsonl:1: field 'group' is '\\ud800', wh",
+        ),
+        (
+            "a.jsonl",
+            '{"good": "x", "bad": "y", "group": [1]}\n',
+            r"a\.jsonl:1: field 'group' is \[1\], which is no",
+        ),
+        ("a.jsonl", '{"good": "x", "bad": "y", "group": null}\n', r"a\.jsonl:1: field 'group' is empty\."),
+        ("a.csv", "good,bad,group\nx,y\n", r"a\.csv:2: field 'group' is empty\."),
         ("a.jsonl", '{"good": "x"\n', r"a\.jsonl:1: not a JSON record"),
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: a JSON record must be an object"),
         ("a.jsonl", '{"sentence_good": "x"}\n', r"a\.jsonl:1: no field 'sentence_bad'"),
@@ -94,6 +106,14 @@ def test_bad_files(name: str, content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=said):
         list(read_pairs([tmp_path / name]))
+
+
+def test_one_field_for_both_sentences_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("good,bad\nx,y\n")
+    with pytest.raises(
+        DataError, match=r"^--good and --bad both name the field 'good': every pair would be a tie\."
+    ):
+        list(read_pairs([tmp_path / "a.csv"], good="good", bad="good"))
 
 
 def test_a_byte_that_is_not_utf8(tmp_path: Path) -> None:

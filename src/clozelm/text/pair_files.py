@@ -39,6 +39,8 @@ def read_pairs(
     unless they are named. Without a column of groups a file is one, called as the file. Raises ``DataError`` with
     file:line for a record that lacks a sentence.
     """
+    if good is not None and good == bad:
+        raise DataError(f"--good and --bad both name the field '{good}': every pair would be a tie.")
     for path in find_files(paths):
         count = 0
         for pair in islice(_pairs(path, (good, bad, group)), limit):
@@ -53,10 +55,19 @@ def _pairs(path: Path, named: tuple[str | None, str | None, str | None]) -> Iter
         usual = next((columns for columns in _USUAL if columns[0] in record or columns[1] in record), _USUAL[1])
         good, bad, group = (name or default for name, default in zip(named, usual, strict=True))
         if named[2] is not None or group in record:
-            name = _column(record, group, where, "--group")
+            name = _group(record, group, where)
         else:
             name = path.name[: path.name.lower().rindex(suffix_of(path))]
-        yield Pair(_value(record, good, where, "--good"), _value(record, bad, where, "--bad"), str(name), where)
+        yield Pair(_value(record, good, where, "--good"), _value(record, bad, where, "--bad"), name, where)
+
+
+def _group(record: Mapping[str, Any], column: str, where: str) -> str:
+    """Return the name of a group, which a number may be; what is missing or no name is refused."""
+    value = _column(record, column, where, "--group")
+    if not isinstance(value, str | int) or not is_valid(str(value)):
+        shown = "empty" if value is None else f"{value!a}, which is no name of a group"
+        raise DataError(f"{where}: field '{column}' is {shown}.")
+    return str(value)
 
 
 def _value(record: Mapping[str, Any], column: str, where: str, option: str) -> str:
