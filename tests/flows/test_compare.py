@@ -171,6 +171,17 @@ def test_a_record_that_is_none_is_refused(change: dict[str, Any], tiny_store: Pa
         compare.begin(comparison, data=tiny_store, out=out)
 
 
+def test_a_list_of_words_that_changed_is_refused(tiny_store: Path, tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("model\n")
+    listed = {"masking": {"strategy": "chosen", "chosen": {"file": str(words)}}}
+    comparison = load_comparison(recipe(tmp_path, ARMS | {"listed": listed}))
+    compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+    words.write_text("data\n")
+    with pytest.raises(SettingsError, match=r"arms\.listed had another file of words"):
+        compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+
+
 def test_other_tokenizers_are_refused(tiny_store: Path, texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = tiny_runs.make_store(tmp_path / "other", texts, tiny_runs.tokenizer(texts, "bpe"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clozelm.errors import SettingsError
+from clozelm.errors import DataError, SettingsError
 from tests import tiny_runs
 
 pytestmark = pytest.mark.usefixtures("known_machine")
@@ -44,3 +44,16 @@ def test_a_setting_that_is_no_more_is_named(begun: tuple[Path, Path]) -> None:
     rewrite(run, colour="red")
     with pytest.raises(SettingsError, match=r"model\.colour was red, now None"):
         tiny_runs.trained(tiny_runs.settings(), store, run)
+
+
+def test_a_list_of_words_that_changed_is_noticed(begun: tuple[Path, Path], tmp_path: Path) -> None:
+    store, _ = begun
+    words, out = tmp_path / "words.txt", tmp_path / "chosen"
+    words.write_text("model\n")
+    chosen = tiny_runs.settings("masking.strategy=chosen", f"masking.chosen.file={words}")
+    tiny_runs.trained(chosen, store, out, stop_after=2)
+    words.write_text("data\n")
+    with pytest.raises(DataError, match=r"drew its masks by other words than masking\.chosen\.file"):
+        tiny_runs.trained(chosen, store, out)
+    words.write_text("model\n")
+    assert len(tiny_runs.trained(chosen, store, out)) == 4

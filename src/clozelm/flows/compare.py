@@ -21,7 +21,15 @@ from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.cost import flops_a_step, peak_bytes, restart_peak
 from clozelm.train.denormals import start_threads
-from clozelm.train.record import completed, data_fingerprint, differences, open_data, open_heldout
+from clozelm.train.record import (
+    completed,
+    data_fingerprint,
+    differences,
+    open_data,
+    open_heldout,
+    teacher_fingerprint,
+    words_fingerprint,
+)
 from clozelm.train.run import Run
 from clozelm.train.settings import PretrainSettings
 
@@ -179,6 +187,8 @@ def _record(comparison: Comparison, stores: Mapping[str, TokenStore]) -> dict[st
             arm.name: {
                 "settings": arm.settings.model_dump(mode="json"),
                 "data": data_fingerprint(stores[arm.name]),
+                "teacher": teacher_fingerprint(arm.settings),
+                "words": words_fingerprint(arm.settings),
             }
             for arm in comparison.arms
         },
@@ -194,6 +204,9 @@ def _check_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
             changed += [f"arms.{name}.{each}" for each in differences(completed(old["settings"]), arm["settings"])]
             if old["data"] != arm["data"]:
                 changed.append(f"arms.{name} had other tokens ({old['data']}, now {arm['data']})")
+            for what in ("teacher", "words"):  # what lies in a file that settings name
+                if what in old and old[what] != arm[what]:
+                    changed.append(f"arms.{name} had another file of {what}")
     if changed:
         raise SettingsError(
             f"{out} holds a comparison of other settings ({'; '.join(changed)}): use them again to resume it, "

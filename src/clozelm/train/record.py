@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,14 @@ def teacher_fingerprint(settings: PretrainSettings) -> str | None:
         return None
     directory = model_directory(teacher)
     return fingerprint(directory) if (directory / "config.json").is_file() else None
+
+
+def words_fingerprint(settings: PretrainSettings) -> str | None:
+    """Return a hash of the list of words that masks are drawn by; None where there is none, or no such file."""
+    file = settings.masking.chosen.file
+    if file is None or not Path(file).is_file():
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
 
 
 def read_record(out: Path) -> dict[str, Any] | None:
@@ -96,6 +105,11 @@ def _check_same(record: dict[str, Any], settings: PretrainSettings, store: Token
         raise DataError(
             f"{out} learned from another teacher than {settings.objective.distill.teacher} holds now: put the old "
             "one back, or name another --out."
+        )
+    if "words" in record and record["words"] != words_fingerprint(settings):  # older records do not say
+        raise DataError(
+            f"{out} drew its masks by other words than masking.chosen.file={settings.masking.chosen.file} holds: "
+            "put the old list back, or name another --out."
         )
     if record["data"] != data_fingerprint(store):
         raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")

@@ -42,6 +42,7 @@ from clozelm.train.record import (
     open_data,
     open_heldout,
     teacher_fingerprint,
+    words_fingerprint,
     write_record,
 )
 from clozelm.train.schedule import factor
@@ -328,6 +329,7 @@ class Run:
             "tokenizer": self.tokenizer.fingerprint,
             "data": data_fingerprint(self.store),
             "teacher": teacher_fingerprint(self.settings),
+            "words": words_fingerprint(self.settings),
             "unigram_nats": self.unigram_nats,
             "settings": self.settings.model_dump(mode="json"),
         }
