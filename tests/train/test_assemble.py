@@ -13,6 +13,7 @@ from clozelm.nn.grow import grown
 from clozelm.train.assemble import Given, build_objective, encoder_config
 from clozelm.train.run import Run
 from clozelm.train.student import student_config, take_layers
+from clozelm.types import Reading
 from tests import tiny_models, tiny_runs
 from tests.tiny_runs import settings, trained
 
@@ -223,6 +224,15 @@ def test_another_teacher_is_noticed(first: Path, tiny_store: Path, tmp_path: Pat
         other.head.bias += 1
     hub.save(other, hub.load(teacher).tokenizer, teacher, family="bert")
     with pytest.raises(DataError, match="learned from another teacher"):
+        Run.open(chosen, data=tiny_store, out=tmp_path / "a")
+
+
+def test_a_teacher_that_reads_otherwise_is_refused(first: Path, tiny_store: Path, tmp_path: Path) -> None:
+    loaded = hub.load(first / "model")
+    loaded.model.reading = Reading("left", ahead=True)
+    hub.save(loaded.model, loaded.tokenizer, tmp_path / "teacher", family="bert")
+    chosen = bare("objective.name=distill", f"objective.distill.teacher={tmp_path / 'teacher'}")
+    with pytest.raises(SettingsError, match="does not read as BERT does"):
         Run.open(chosen, data=tiny_store, out=tmp_path / "a")
 
 

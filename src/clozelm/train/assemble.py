@@ -231,6 +231,11 @@ def _teacher(section: ObjectiveSettings, tokenizer: Tokenizer) -> Loaded:
         )
     teacher = load(model_directory(directory))
     _same_tokenizer(teacher, "objective.distill.teacher", directory, tokenizer)
+    if teacher.model.reading != Reading():
+        raise SettingsError(
+            f"objective.distill.teacher={directory} does not read as BERT does, from both sides and each piece in "
+            "its place: its vectors would be taken for what they are not."
+        )
     return teacher
 
 
