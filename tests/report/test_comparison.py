@@ -60,6 +60,14 @@ def test_holm_takes_back_what_many_arms_show_by_chance() -> None:
     assert any("once the number of arms is corrected for" in line for line in reading)
 
 
+def test_equal_differences_are_no_finding() -> None:
+    first, other = arm("first", [3.0, 3.1]), arm("other", [3.5, 3.6])
+    assert verdicts(first, other) == {"other": "unclear"}
+    (line,) = build(FACTS, [first, other])["reading"]
+    assert "they cannot be told apart (+0.500 nats a piece with each of 2 seeds, no interval)" in line
+    page(build(FACTS, [first, other]))
+
+
 def test_one_seed_says_nothing_of_another() -> None:
     documents = np.stack([np.linspace(3.0, 4.0, 50), np.ones(50)])
     first, other = arm("first", [3.0], documents), arm("other", [3.5], documents + np.array([[0.5], [0.0]]))

@@ -248,6 +248,10 @@ def _sentence(measure: Measure, label: str, first: str, difference: Mapping[str,
     if difference["verdict"] == "one seed":
         (size,) = differing([difference["mean"]], measure.unit)
         return f"{both}: {size} {unit} with one seed; another may say otherwise.{documents}"
+    if difference["low"] is None:
+        (size,) = differing([difference["mean"]], measure.unit)
+        alike = f"{size} {unit} with each of {count} seeds, no interval"
+        return f"{both}: they cannot be told apart ({alike}).{documents}"
     size, low, high = differing([difference[end] for end in ("mean", "low", "high")], measure.unit)
     interval = f"{size} {unit}, 95% interval {low} to {high}, {count} seeds, p = {difference['p_holm']:.2g}"
     if difference["verdict"] != "unclear":

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clozelm.rng import generator
 
 _RESAMPLES = 2000
+_ROUNDING = 1e-12  # of a value: what equal differences differ by
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,10 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of differences paired by seed, its 95% t-interval and the p of no difference; None for one seed."""
+    """The mean of differences paired by seed, its 95% t-interval and the p of no difference; None for one seed.
+
+    Of differences that are all alike there is no interval either.
+    """
 
     mean: float
     low: float | None
@@ -47,13 +51,16 @@ def mean_of(values: Sequence[float]) -> Mean:
 def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Difference:
     """Return how ``values`` differ from those of a reference with the same seeds, by the paired t-test.
 
-    Differences that are all 0 have p = 1.
+    Differences that are all alike, 0 or not, have p = 1 and no interval: such as counts of few texts give, whose
+    steps are too coarse to show how seeds scatter.
     """
     differences = [one - other for one, other in zip(values, reference, strict=True)]
     mean, reach = math.fsum(differences) / len(differences), _reach(differences)
     if reach is None:
         return Difference(mean, None, None, None, len(differences))
-    p = _p_value(mean, _standard_error(differences), len(differences) - 1)
+    if max(differences) - min(differences) <= _ROUNDING * max(map(abs, [*values, *reference])):
+        return Difference(mean, None, None, 1.0, len(differences))
+    p = 2.0 * t_tail(abs(mean) / _standard_error(differences), len(differences) - 1)
     return Difference(mean, mean - reach, mean + reach, p, len(differences))
 
 
@@ -100,12 +107,6 @@ def t_quantile(tail: float, degrees: int) -> float:
         middle = (low + high) / 2.0
         low, high = (middle, high) if t_tail(middle, degrees) > tail else (low, middle)
     return high
-
-
-def _p_value(mean: float, error: float, degrees: int) -> float:
-    if error == 0.0:
-        return float(mean == 0.0)
-    return 2.0 * t_tail(abs(mean) / error, degrees)
 
 
 def _reach(values: Sequence[float]) -> float | None:
