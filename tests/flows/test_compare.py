@@ -182,6 +182,14 @@ def test_a_list_of_words_that_changed_is_refused(tiny_store: Path, tmp_path: Pat
         compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
 
 
+def test_an_arm_that_cannot_be_built_is_refused_before_any_is_trained(tiny_store: Path, tmp_path: Path) -> None:
+    spans = {"objective": {"name": "span_corruption", "span_corruption": {"sentinels": 2}}}
+    comparison = load_comparison(recipe(tmp_path, ARMS | {"spans": spans}))
+    with pytest.raises(SettingsError, match=r"\[arms\.spans\] A row of data\.row_length=.* sentinels"):
+        compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_other_tokenizers_are_refused(tiny_store: Path, texts: list[str], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = tiny_runs.make_store(tmp_path / "other", texts, tiny_runs.tokenizer(texts, "bpe"))

@@ -14,7 +14,7 @@ from rich.console import Console
 from clozelm import __version__
 from clozelm.data.prepare import HELD_OUT
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError, SettingsError
+from clozelm.errors import ClozeError, DataError, SettingsError
 from clozelm.flows.compare_settings import Arm, Comparison, check_arms
 from clozelm.flows.progress import show_run
 from clozelm.text.atomic import disk_errors
@@ -76,6 +76,7 @@ class Plan:
 def begin(comparison: Comparison, *, data: str | Path, out: str | Path, heldout: str | Path | None = None) -> Plan:
     """Check a comparison against its stores and against what ``out`` holds, and write down what it is.
 
+    Every new arm is put together once, so that one that cannot be trained is refused before others are.
     All arms are measured on ``heldout``, by default the text that was held out of ``data``. Raises
     ``SettingsError`` when a comparison of other settings is there, ``DataError`` when tokenizers differ.
     """
@@ -89,10 +90,9 @@ def begin(comparison: Comparison, *, data: str | Path, out: str | Path, heldout:
     before = _check_out(out)
     now = _record(comparison, stores)
     _check_same(out, before, now)
-    if comparison.settings.compare.budget == "flops":
-        for arm in comparison.arms:
-            known = before.get("arms", {}).get(arm.name, {}).get("flops_a_step")
-            now["arms"][arm.name]["flops_a_step"] = known or _flops(comparison, arm, stores[arm.name], tokenizer)
+    for arm in comparison.arms:
+        known = before.get("arms", {}).get(arm.name, {}).get("flops_a_step")
+        now["arms"][arm.name]["flops_a_step"] = known or _flops(comparison, arm, stores[arm.name], tokenizer)
     jobs = tuple(_jobs(comparison, data, out, now["arms"]))
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -217,7 +217,10 @@ def _check_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
 def _flops(comparison: Comparison, arm: Arm, store: TokenStore, tokenizer: Tokenizer) -> float:
     seed = comparison.settings.compare.seeds[0]
     settings = replace_seed(arm.settings, seed)
-    return flops_a_step(settings, store, tokenizer)
+    try:
+        return flops_a_step(settings, store, tokenizer)
+    except ClozeError as error:
+        raise type(error)(f"[arms.{arm.name}] {error}") from None
 
 
 def replace_seed(settings: PretrainSettings, seed: int) -> PretrainSettings:
