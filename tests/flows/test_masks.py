@@ -200,6 +200,15 @@ def test_static_masks_are_those_of_the_first_epoch(store: Path) -> None:
     assert later.examples == one.examples == look(store, settings("uniform"), tokens=800).examples
 
 
+def test_what_changes_over_a_run_is_said(store: Path) -> None:
+    assert look(store, MaskingSettings(), tokens=500).notice is None
+    learned = look(store, MaskingSettings(strategy="adaptive"), tokens=500).notice
+    assert learned is not None
+    assert "masking.adaptive.every=200" in learned
+    falling = look(store, MaskingSettings(rate=0.3, rate_end=0.15, schedule="linear"), tokens=500).notice
+    assert falling == "The rate is that of the first step; at the last it is 15.00%."
+
+
 def test_nothing_but_masks(store: Path) -> None:
     chosen = settings("uniform", corruption={"mask": 1.0, "random": 0.0})
     report = look(store, chosen, tokens=500)

@@ -82,6 +82,8 @@ def _show(report: "MaskReport") -> None:
     console.print(_clusters(report))
     console.print()
     console.print(_becomes(report))
+    if report.notice:
+        console.print(Text(report.notice, style="yellow"))
 
 
 def _legend(is_coloured: bool) -> "Text":

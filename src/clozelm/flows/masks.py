@@ -38,7 +38,8 @@ class MaskReport:
     """Say how a strategy masked some rows.
 
     ``rate`` is what was asked for. ``kinds`` groups maskable tokens and says what share of each was hidden, the
-    first group all of them; ``places`` does so along the row. ``fates`` are shares of the hidden tokens.
+    first group all of them; ``places`` does so along the row. ``fates`` are shares of the hidden tokens. ``notice``
+    says what training will do otherwise later on.
     ``per_piece`` counts document pieces by their number of hidden tokens; ``lengths`` hidden runs by their tokens
     and by the words they touch, and groups (tokens of one corruption draw) by their tokens.
     """
@@ -58,6 +59,7 @@ class MaskReport:
     per_piece: dict[int, int]
     lengths: dict[str, dict[int, int]]
     examples: list[Example]
+    notice: str | None = None
 
     @property
     def measured(self) -> Share:
@@ -90,10 +92,10 @@ def look(
     store, tokenizer = open_data(Path(data))
     sizes = {"row_length": row_length, "tokens_per_step": row_length}
     whole = load(PretrainSettings, {"masking": settings.model_dump(), "data": sizes})
-    select = build_select(whole, store, tokenizer, keep=False).select
+    masks = build_select(whole, store, tokenizer, keep=False)
     loader = RowLoader(store, tokenizer.vocabulary, row_length=row_length, seed=seed, repeat=not settings.dynamic)
     rows = _rows(loader, tokens, epoch)
-    hidden = hide(rows, tokenizer, select, settings, seed=seed)
+    hidden = hide(rows, tokenizer, masks.select, settings, seed=seed)
     return MaskReport(
         strategy=settings.strategy,
         rate=rate_at(0, 1, settings.rate, settings.rate_end, settings.schedule),
@@ -110,6 +112,7 @@ def look(
         per_piece=per_piece(hidden),
         lengths=lengths(hidden),
         examples=examples(hidden, tokenizer, store.offsets, show),
+        notice=_notice(settings, learns=masks.adaptive is not None),
     )
 
 
@@ -143,6 +146,19 @@ def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
         if wanted == 0:
             break
     return join(parts)
+
+
+def _notice(settings: MaskingSettings, *, learns: bool) -> str | None:
+    """Say what these masks do not show since they are those of a run's first step."""
+    said = []
+    if learns:
+        said.append(
+            f"For the first masking.adaptive.every={settings.adaptive.every} steps every piece weighs the same, as "
+            "here; later those that are predicted wrong are hidden more often."
+        )
+    if settings.rate_end is not None:
+        said.append(f"The rate is that of the first step; at the last it is {settings.rate_end:.2%}.")
+    return " ".join(said) or None
 
 
 def _asked(settings: MaskingSettings) -> dict[str, float]:
