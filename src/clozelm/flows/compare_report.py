@@ -105,8 +105,10 @@ def _notes(plan: Plan) -> list[str]:
     arms, section = plan.comparison.arms, plan.comparison.settings.compare
     rate = plan.comparison.settings.measure.rate
     said = [
-        f"Masked loss and accuracy are those of the same held-out pieces for every arm, {rate:.0%} of them hidden "
-        f"at random in rows of {plan.comparison.row_length}; a loss per piece compares within one tokenizer only.",
+        f"Masked loss and accuracy are those of the same held-out pieces for every arm, {rate:.0%} of all, drawn "
+        f"at random in rows of {plan.comparison.row_length}: 80% of them masked, 10% replaced and 10% left as they "
+        "are, which favours arms trained so; a loss per piece compares within one tokenizer only.",
+        "Bits per byte and words right are those of whole words, all of whose pieces are masked.",
         "Terms of an objective's own are in its own units and not compared across arms.",
         "Significance is judged at 5% by t-tests paired by seed, with Holm's correction for the number of arms; "
         "measures are not corrected for each other.",

@@ -251,10 +251,13 @@ def _notes(run: Run) -> list[str]:
     elif run.model.reading.is_causal:
         notes.append(
             "it reads from left to right, so that its masked loss is that of the same pieces given the true ones "
-            "before them, and of none after them"
+            "before them, and of none after them; of a hidden word it is told the earlier pieces, others none"
         )
     elif run.objective.stored()[0].model is not run.model:
-        notes.append("what fills masks is not the model that is kept, which the probe and minimal pairs look at")
+        notes.append(
+            "masked loss, bits per byte and words right are those of its generator, which fills masks; the probe "
+            "and minimal pairs look at the model that is kept"
+        )
     return notes
 
 
