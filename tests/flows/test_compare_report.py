@@ -1,0 +1,184 @@
+"""What is measured of finished runs, and the report with their numbers."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from clozelm import hub
+from clozelm.cli.main import main
+from clozelm.data.store import TokenStore
+from clozelm.errors import DataError
+from clozelm.flows import compare, compare_report
+from clozelm.flows.compare_settings import MeasureSettings, load_comparison
+from clozelm.flows.measures import check_measures
+from clozelm.infer.minimal_pairs import minimal_pairs
+from clozelm.text.pair_files import Pair
+from clozelm.text.readers import documents
+from clozelm.train.evaluate import evaluate_store
+from clozelm.train.words import evaluate_words
+from tests.flows.comparisons import QUIET, recipe, started
+
+pytestmark = pytest.mark.usefixtures("known_machine")
+
+
+PAIR = ("good", "bad", "group")
+
+
+def labelled(folder: Path, name: str, count: int) -> str:
+    rows = [
+        {"said": f"the {'cat' if i % 2 else 'dog'} {i}", "kind": "cat" if i % 2 else "dog"} for i in range(count)
+    ]
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path) -> None:
+    probe = {"probe": labelled(tmp_path, "train", 12), "probe_dev": labelled(tmp_path, "dev", 8)}
+    fields = {"probe_text": "said", "probe_label": "kind"}
+    pairs = tmp_path / "pairs.jsonl"
+    made = [
+        ("the cats sleep", "the cats sleeps", "verb"),
+        ("a dog", "a dogs", "noun"),
+        ("she is", "she is", "noun"),
+    ]
+    pairs.write_text(
+        "".join(json.dumps(dict(zip(PAIR, one, strict=True))) + "\n" for one in made), encoding="utf-8"
+    )
+    comparison = load_comparison(recipe(tmp_path), measure=probe | fields | {"pairs": [str(pairs)]})
+    plan = started(comparison, tiny_store, tmp_path / "out")
+    result = compare_report.report(plan, console=QUIET)
+    measures = {one["name"]: one for one in result["measures"]}
+    values = []
+    for seed in (0, 1):
+        loaded = hub.load(tmp_path / "out" / "arms" / "words" / f"seed-{seed}" / "model")
+        store = TokenStore.open(tiny_store / "held_out", loaded.tokenizer)
+        again = evaluate_store(loaded.model, store, loaded.tokenizer.vocabulary, row_length=32)
+        texts = [document.text for document in documents([tiny_store / "held_out.jsonl"])]
+        words = evaluate_words(loaded.model, loaded.tokenizer, texts)
+        assert measures["masked_loss"]["values"]["words"][str(seed)] == pytest.approx(again.loss, abs=1e-6)
+        assert measures["masked_accuracy"]["values"]["words"][str(seed)] == pytest.approx(again.accuracy)
+        assert measures["bits_per_byte"]["values"]["words"][str(seed)] == pytest.approx(
+            words.bits_per_byte, abs=1e-6
+        )
+        judged = minimal_pairs(loaded.model, loaded.tokenizer, [Pair(*one) for one in made])
+        assert measures["pairs"]["values"]["words"][str(seed)] == pytest.approx(judged.mean)
+        values.append(again.loss)
+    assert measures["masked_loss"]["arms"]["words"]["mean"] == pytest.approx(sum(values) / 2, abs=1e-6)
+    assert 0.0 <= measures["probe"]["arms"]["uniform"]["mean"] <= 1.0
+    assert result["arms"][1]["settings"] == {"masking.strategy": "whole_word"}
+    costs = {one["name"]: one["arms"] for one in result["costs"]}
+    assert costs["steps"] == {"uniform": 4, "words": 4}
+    assert all(costs[name]["words"] > 0 for name in ("tokens", "flops", "seconds", "peak_bytes", "parameters"))
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"{measures['masked_loss']['arms']['words']['mean']:.3f}" in html
+    assert (
+        json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["summary"] == result["summary"]
+    )
+
+
+def test_a_run_is_measured_once_and_again_when_measured_otherwise(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, said = tmp_path / "out", list[str]()
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, out)
+    console = Console(quiet=True)
+    monkeypatch.setattr(console, "print", lambda text, **_: said.append(text))
+    first = compare_report.report(plan, console=console)
+    assert said == ["measuring single pieces, seed 0", "measuring words, seed 0"]
+    said.clear()
+    assert compare_report.report(plan, console=console) == first
+    assert not said
+    other = load_comparison(recipe(tmp_path, seeds=[0]), ["measure.rate=0.3"])
+    compare_report.report(compare.begin(other, data=tiny_store, out=out), console=console)
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", b"PK\x03\x04", "values", "journal"])
+def test_what_is_damaged_of_measures_is_measured_again(
+    content: bytes | str | None, tiny_store: Path, tmp_path: Path
+) -> None:
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, tmp_path / "out")
+    before = compare_report.report(plan, console=QUIET)
+    place = plan.jobs[0].out
+    if content is None or content == "journal":
+        (place / ("units.npz" if content is None else "journal.jsonl")).unlink()
+    elif isinstance(content, bytes):
+        (place / "units.npz").write_bytes(content)
+    else:
+        known = json.loads((place / "measures.json").read_text())
+        (place / "measures.json").write_text(json.dumps({"measured_as": known["measured_as"]}))
+    after = compare_report.report(plan, console=QUIET)
+    assert [each["arms"] for each in after["measures"]] == [each["arms"] for each in before["measures"]]
+
+
+def test_a_finished_run_without_its_checkpoints_is_not_measured_as_it_began(
+    tiny_store: Path, tmp_path: Path
+) -> None:
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, tmp_path / "out")
+    shutil.rmtree(plan.jobs[0].out / "checkpoints")
+    with pytest.raises(DataError, match=r"its last checkpoint is gone or damaged \(now at step 0 of 4\)"):
+        compare_report.report(plan, console=QUIET)
+    (plan.jobs[0].out / compare.USAGE).unlink()
+    started(plan.comparison, tiny_store, tmp_path / "out")
+    assert compare_report.report(plan, console=QUIET)["missing"] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text": "a", "label": "x"}\n', "has 1 different labels in field 'label'"),
+        ('{"text": "a"}\n', "train.jsonl:1: no field 'label'; the record has text."),
+        ('{"text": "a", "label": null}\n', "train.jsonl:1: field 'label' is empty."),
+        ('{"text": ["a"], "label": "x"}\n', "train.jsonl:1: field 'text' is a list, not text."),
+        ('{"text": "\\ud800", "label": "x"}\n', "train.jsonl:1: field 'text' holds half a surrogate pair"),
+        ("nothing\n", "train.jsonl:1: not a JSON record"),
+        (None, "there is no such file of labelled texts"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_refused(content: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        check_measures(MeasureSettings(probe=str(path), probe_dev=str(path)))
+    assert said in str(caught.value)
+
+
+def test_names_are_printed_as_they_are(
+    tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = {"a": {"label": "[/x] [red]"}, "b": {"masking": {"rate": 0.2, "rate_end": 0.2}}}
+    made = recipe(tmp_path, arms, seeds=[0], amount=1, title="of [/i]")
+    with pytest.raises(SystemExit) as caught:
+        main(["compare", str(made), "--data", str(tiny_store), "--out", str(tmp_path / "[out]")])
+    printed = capsys.readouterr().out
+    assert not caught.value.code
+    for each in ("[/x] [red], seed 0 (1 of 2 to train)", "measuring [/x] [red], seed 0", "of [/i]", "[out]/report"):
+        assert each in printed
+
+
+def test_the_command(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", str(recipe(tmp_path)), "--data", str(tiny_store), "--out", str(tmp_path / "out")]
+
+    def cloze(*more: str) -> tuple[int | str | None, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments, *more])
+        printed = capsys.readouterr()
+        return caught.value.code, printed.out, printed.err
+
+    code, out, _ = cloze("--only", "words")
+    assert not code
+    assert "Not finished: single pieces, seed 0, single pieces, seed 1." in out
+    code, out, _ = cloze()
+    assert not code
+    assert "masked loss" in out
+    assert (tmp_path / "out" / "report.html").is_file()
+    assert cloze("--only", "wrods")[0::2] == (2, "cloze: There is no arm 'wrods'. Did you mean 'words'?\n")
+    assert cloze("--pairs", "nowhere.jsonl")[0] == 2
+    code, out, _ = cloze("--report-only")
+    assert not code
+    assert "to train" not in out
