@@ -210,6 +210,17 @@ def test_a_file_of_another_kind_is_mined_anew(meta: str | None, tiny_store: Path
     assert as_dict(collocations(store, SPECIAL_320, mining)) == as_dict(expected)
 
 
+def test_a_flipped_byte_is_noticed_or_changes_nothing(tiny_store: Path, tmp_path: Path) -> None:
+    store, mining = copied(tiny_store, tmp_path), Mining(min_count=40)
+    expected = as_dict(collocations(store, SPECIAL_320, mining))
+    path = store.path / FILE
+    good, version = path.read_bytes(), collocations(store, SPECIAL_320, mining).version
+    for index in [*range(0, len(good), 97), *range(len(good) - 600, len(good), 2)]:
+        path.write_bytes(good[:index] + bytes([good[index] ^ 0xFF]) + good[index + 1 :])
+        found = module._read(path, version)
+        assert found is None or as_dict(found) == expected
+
+
 def test_where_nothing_can_be_written_the_table_stays_in_memory(tiny_store: Path, tmp_path: Path) -> None:
     store, mining = copied(tiny_store, tmp_path), Mining(min_count=2)
     expected = collocations(store, SPECIAL_320, mining, keep=False)

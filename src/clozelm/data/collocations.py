@@ -225,7 +225,7 @@ def _read(path: Path, version: str) -> Collocations | None:
                 return None
             ranked = [Ranked(*(arrays[f"{name}_{words}"] for name in Ranked._fields)) for words in meta["words"]]
             return Collocations(tuple(ranked), version, int(meta["undercount"]))
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None
 
 

@@ -117,7 +117,7 @@ class Measurer:
         try:
             with (job.out / UNITS).open("rb") as file, np.load(file) as units:
                 return Measured(found["values"], found["reasons"], dict(units), found["notes"])
-        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
             return None
 
     @cached_property
