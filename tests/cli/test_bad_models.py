@@ -65,6 +65,8 @@ def test_fill(arguments: tuple[object, ...], said: str, mistake: Mistake, model:
 def test_standard_input_that_is_no_text(mistake: Mistake, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff [MASK]\n"), encoding="utf-8"))
     assert "Standard input is not UTF-8 text" in mistake("fill", model, "-")
+    monkeypatch.setattr("sys.stdin", None)  # as `cloze fill MODEL - <&-` has it
+    assert "standard input was empty" in mistake("fill", model, "-")
 
 
 @pytest.mark.parametrize(

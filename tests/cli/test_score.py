@@ -69,7 +69,7 @@ def test_files_and_standard_input(
 ) -> None:
     (tmp_path / "lines.txt").write_text("the cat\n\na dog\n")
     (tmp_path / "records.csv").write_text("id,says\n1,the mat\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO("a cat\n\nthe dog\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffa cat\r\n\nthe dog\n"))
 
     def texts(*arguments: object) -> list[str]:
         return [json.loads(line)["text"] for line in cloze("score", model, *arguments, "--json").splitlines()]
@@ -112,6 +112,10 @@ def test_mistakes(mistake: Mistake, model: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert "There is no text to score" in mistake("score", model)
     assert "standard input was empty" in mistake("score", model, "-")
+    monkeypatch.setattr("sys.stdin", None)
+    assert "standard input was empty" in mistake("score", model, "-")
+    (tmp_path / "blank.txt").write_text("\n \n")
+    assert mistake("score", model, "--file", tmp_path / "blank.txt").endswith("blank.txt holds none.")
     assert "not valid text" in mistake("score", model, "a \udcff")
     assert "no such file" in mistake("score", model, "--file", tmp_path / "none.txt")
     assert "method='pll' is not one of" in mistake("score", model, "a", "--method", "pll")

@@ -47,7 +47,8 @@ def _lines(text: str) -> list[str]:
     if text != "-":
         return [text]
     try:
-        return [line for line in (one.strip() for one in sys.stdin) if line]
+        lines = (one.strip().removeprefix("\ufeff") for one in sys.stdin or ())  # none: it was closed, as by <&-
+        return [line for line in lines if line]
     except UnicodeDecodeError as error:
         raise ClozeError(f"Standard input is not UTF-8 text ({error.reason}): convert it first.") from None
 

@@ -45,7 +45,8 @@ def score(
             _show(one, with_head=is_first)
         is_first = False
     if is_first:
-        raise ClozeError("There is no text to score: standard input was empty.")
+        where = "standard input was empty" if file is None else f"{file} holds none"
+        raise ClozeError(f"There is no text to score: {where}.")
 
 
 def to_json(one: "Score") -> dict[str, object]:
@@ -80,8 +81,9 @@ def _texts(given: Iterable[str], file: Path | None, field: str) -> Iterator[str]
 
 
 def _standard_input() -> Iterator[str]:
+    lines = (one.strip().removeprefix("\ufeff") for one in sys.stdin or ())  # none: it was closed, as by <&-
     try:
-        yield from (line for line in (one.strip() for one in sys.stdin) if line)
+        yield from (line for line in lines if line)
     except UnicodeDecodeError as error:
         raise ClozeError(f"Standard input is not UTF-8 text ({error.reason}): convert it first.") from None
 
