@@ -1,5 +1,6 @@
 """The `cloze` command: find the command's file, run it, and say a user's mistake in one line."""
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ COMMANDS = (
 )
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 # Newer versions of typer carry a click of their own, which has no public name.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
 
@@ -71,12 +74,18 @@ app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pre
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 2 a user's mistake, 130 interrupted; a traceback is a bug."""
     tune_process()
+    if sys.stdout is None:  # closed, as by `cloze ... >&-`
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 the process's own
     try:
         status: Any = app(args=arguments, prog_name="cloze", standalone_mode=False)
     except ClozeError as error:
         status = _say(str(error))
     except _UsageError as error:
         status = _say(_usage(error))
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        status = _full(error)
     except KeyboardInterrupt:
         status = 130
     except SystemExit as exit_:
@@ -117,6 +126,12 @@ def _flush(status: Any) -> Any:
     """Flush what was printed; a reader that has gone away (`cloze ... | head`) is no error of ours."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError) and not status:
+            return _full(error)
     return status
+
+
+def _full(error: OSError) -> int:
+    return _say(f"Standard output could not be written: {error.strerror}.")
