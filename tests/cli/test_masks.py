@@ -86,6 +86,8 @@ def test_colours_where_somebody_watches(
         (("--row-length", 10**6), "too few to fill one row"),
         (("--tokens", 0), "--tokens"),
         (("--png", "nowhere/masks.png"), "nowhere"),
+        (("--png", "masks.jpg"), "--png masks.jpg: a PNG is what is drawn, so name a file that ends in .png."),
+        (("--epoch", 10**30), "--epoch"),
     ],
 )
 def test_mistakes(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clozelm.errors import SettingsError
+
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
@@ -38,7 +40,7 @@ def masks(
         list[str] | None, typer.Option("--set", help="masking.key=value; see `cloze settings pretrain masking`.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of order and masks, as run.seed.")] = 0,
-    epoch: Annotated[int, typer.Option(min=0, help="The pass over the corpus, from 0.")] = 0,
+    epoch: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The pass over the corpus, from 0.")] = 0,
     row_length: Annotated[int, typer.Option(min=16, help="Tokens in a packed row.")] = 128,
     tokens: Annotated[int, typer.Option(min=1, help="About how many tokens to measure.")] = 200_000,
     png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
@@ -48,6 +50,8 @@ def masks(
     from clozelm.flows.masks import LookSettings, draw, look, overrides
     from clozelm.settings import load
 
+    if png is not None and png.suffix.lower() != ".png":
+        raise SettingsError(f"--png {png}: a PNG is what is drawn, so name a file that ends in .png.")
     settings = load(LookSettings, None, overrides(strategy, rate, set_ or [])).masking
     report = look(data, settings, show=show, tokens=tokens, seed=seed, epoch=epoch, row_length=row_length)
     if png is not None:
