@@ -58,3 +58,8 @@ def test_every_token_is_hidden_with_the_rate_itself(rate: float) -> None:
 def test_impossible_spans_are_refused(arguments: dict, line: str) -> None:
     with pytest.raises(SettingsError, match=line):
         Span(**arguments)
+
+
+@pytest.mark.parametrize("p", [5e-324, 1e-18])
+def test_where_spans_hardly_end_all_lengths_are_equally_likely(p: float) -> None:
+    assert Span(p, 9).mean_words == pytest.approx(5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,6 +51,7 @@ class Span:
 @cache
 def _shares_below(p: float, longest: int) -> NDArray[np.float64]:
     """Return the probability of fewer than n words, for n = 1 .. longest; not to be changed."""
-    below = 1.0 - np.power(1.0 - p, np.arange(longest), dtype=np.float64)
-    shares: NDArray[np.float64] = below / (1.0 - (1.0 - p) ** longest)
+    # 1 - (1 - p)^n, which is 0 / 0 for the smallest p where it is written so.
+    below = -np.expm1(np.arange(longest + 1) * math.log1p(-p))
+    shares: NDArray[np.float64] = below[:-1] / below[-1]
     return shares
