@@ -1,6 +1,7 @@
 """What is measured of finished runs, and the report with their numbers."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from clozelm.data.store import TokenStore
 from clozelm.errors import DataError
 from clozelm.flows import compare, compare_report
 from clozelm.flows.compare_settings import MeasureSettings, load_comparison
-from clozelm.flows.measures import check_measures
+from clozelm.flows.measures import check_measures, spread_sentences
 from clozelm.infer.minimal_pairs import minimal_pairs
+from clozelm.infer.score import Scorer
 from clozelm.text.pair_files import Pair
 from clozelm.text.readers import documents
 from clozelm.train.evaluate import evaluate_store
@@ -63,6 +65,12 @@ def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path
         assert measures["masked_accuracy"]["values"]["words"][str(seed)] == pytest.approx(again.accuracy)
         assert measures["bits_per_byte"]["values"]["words"][str(seed)] == pytest.approx(
             words.bits_per_byte, abs=1e-6
+        )
+        scores = list(Scorer(loaded.model, loaded.tokenizer)(spread_sentences(texts, 300)))
+        nats, size = -sum(one.log_probability for one in scores), sum(one.num_bytes for one in scores)
+        assert len(scores) > 10
+        assert measures["sentence_bits"]["values"]["words"][str(seed)] == pytest.approx(
+            nats / math.log(2) / size, rel=1e-5
         )
         judged = minimal_pairs(loaded.model, loaded.tokenizer, [Pair(*one) for one in made])
         assert measures["pairs"]["values"]["words"][str(seed)] == pytest.approx(judged.mean)
@@ -182,3 +190,16 @@ def test_the_command(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFix
     code, out, _ = cloze("--report-only")
     assert not code
     assert "to train" not in out
+
+
+def test_sentences_are_spread_over_the_texts() -> None:
+    texts = [
+        f"This is sentence number {i} of a text. Short. " + "x" * 500 + f"! And this is another one, {i}."
+        for i in range(9)
+    ]
+    found = spread_sentences(texts, 6)
+    assert len(found) == 6
+    assert found[0] == "This is sentence number 0 of a text."
+    assert found[-1] == "And this is another one, 8."
+    assert len(spread_sentences(texts, 100)) == 18
+    assert spread_sentences([], 5) == []

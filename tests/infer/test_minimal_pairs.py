@@ -7,7 +7,7 @@ import pytest
 
 from clozelm.errors import DataError
 from clozelm.infer import minimal_pairs as module
-from clozelm.infer.minimal_pairs import Accuracy, minimal_pairs
+from clozelm.infer.minimal_pairs import Accuracy, _mean_interval, minimal_pairs
 from clozelm.infer.score import Scorer
 from clozelm.text.pair_files import Pair, read_pairs
 from tests import tiny_models
@@ -34,6 +34,8 @@ def test_what_is_more_probable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     low, high = result.mean_interval
     assert 0 <= low <= result.mean <= high <= 1
     assert result.method == "within_word"
+    assert result.credits.tolist() == [1.0, 0.0, 1.0, 0.5]
+    assert result.owners.tolist() == [0, 1, 0, 0]
 
 
 def test_pairs_may_be_tuples() -> None:
@@ -126,3 +128,14 @@ def test_blimp(shared: Path) -> None:
     pairs = list(read_pairs([shared / "data" / "eval" / "blimp_first200"], limit=2))
     assert len({pair.group for pair in pairs}) == 67
     assert len(pairs) == 134
+
+
+def test_the_interval_of_the_mean_is_made_of_the_groups_own() -> None:
+    """One group's is its own; equal groups narrow it by the root of their number; groups at 0% leave it wide."""
+    one = Accuracy(40, 28, 0)
+    assert _mean_interval([one]) == pytest.approx(one.interval)
+    low, high = _mean_interval([one] * 4)
+    assert high - one.accuracy == pytest.approx((one.interval[1] - one.accuracy) / 2)
+    assert one.accuracy - low == pytest.approx((one.accuracy - one.interval[0]) / 2)
+    low, high = _mean_interval([Accuracy(3, 0, 0), Accuracy(3, 3, 0)])
+    assert low < 0.4 < 0.6 < high

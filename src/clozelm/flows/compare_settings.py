@@ -66,6 +66,9 @@ class MeasureSettings(Section):
     rate: float = setting(0.15, "Share of pieces hidden, and of words.", "Devlin et al. 2018", gt=0.0, lt=1.0)
     tokens: int = setting(1_000_000, "Most held-out tokens whose pieces are hidden.", ge=16)
     documents: int = setting(2000, "Most held-out documents whose words are hidden.", ge=1)
+    sentences: int = setting(
+        300, "Most held-out sentences scored whole, each piece hidden in turn.", "Kauf & Ivanova 2023", ge=1
+    )
     pairs: tuple[str, ...] = setting(
         (), "Files of minimal pairs (BLiMP); none = not measured.", "Warstadt et al. 2020"
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ from clozelm.flows.compare_settings import MeasureSettings
 from clozelm.flows.probe import Labelled, check_probe, probe
 from clozelm.infer.embed import mean_vectors
 from clozelm.infer.minimal_pairs import minimal_pairs
+from clozelm.infer.score import Scorer
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.atomic import disk_errors
 from clozelm.text.files import find_files
 from clozelm.text.pair_files import Pair, read_pairs
 from clozelm.text.readers import documents
+from clozelm.text.sentences import sentence_breaks
 from clozelm.train.evaluate import piece_costs
 from clozelm.train.journal import Record, records
 from clozelm.train.record import data_fingerprint, open_heldout, read_record
@@ -34,8 +36,9 @@ from clozelm.train.words import word_costs
 from clozelm.types import Reading
 
 MEASURES, UNITS = "measures.json", "units.npz"
-_FORMAT = 1
+_FORMAT = 2
 _SEED = 0
+_SHORTEST, _LONGEST = 20, 400  # characters of a sentence that is scored
 _FILLS_NONE = "it trains no model that fills masks"
 
 Sums = dict[str, NDArray[np.float64]]
@@ -154,6 +157,7 @@ class Measurer:
         measured = Measured(notes=_notes(run))
         _add_costs(measured, job, run)
         self._add_held_out(measured, run)
+        self._add_sentences(measured, run)
         self._add_pairs(measured, run)
         self._add_probe(measured, run)
         return measured
@@ -198,8 +202,24 @@ class Measurer:
             return
         kept = run.objective.stored()[0].model
         judge = kept if isinstance(kept, Discriminator) else run.model
-        groups = minimal_pairs(judge, run.tokenizer, _pairs(self.settings)).groups.values()
-        measured.add("pairs", np.array([one.accuracy for one in groups]), np.ones(len(groups)))
+        result = minimal_pairs(judge, run.tokenizer, _pairs(self.settings))
+        share = 1.0 / np.bincount(result.owners)[result.owners]  # each group counts alike, however many its pairs
+        measured.add("pairs", result.credits * share, share)
+
+    def _add_sentences(self, measured: Measured, run: Run) -> None:
+        if self._texts is None:
+            measured.leave_out("the held-out text is not beside its tokens", "sentence_bits")
+            return
+        if not run.objective.fills_masks:
+            measured.leave_out(_FILLS_NONE, "sentence_bits")
+            return
+        sentences = spread_sentences(self._texts, self.settings.sentences)
+        scores = [score for score in Scorer(run.model, run.tokenizer)(sentences) if score.pieces]
+        if not scores:
+            measured.leave_out("the held-out text has no sentence", "sentence_bits")
+            return
+        nats = np.array([-score.log_probability for score in scores])
+        measured.add("sentence_bits", nats / math.log(2), np.array([score.num_bytes for score in scores]))
 
     def _add_probe(self, measured: Measured, run: Run) -> None:
         if self.labelled is None:
@@ -214,6 +234,15 @@ class Measurer:
         train, dev = self.labelled
         right = probe(vectors(train), train.labels, vectors(dev), dev.labels)
         measured.add("probe", right, np.ones(len(right)))
+
+
+def spread_sentences(texts: Sequence[str], count: int) -> list[str]:
+    """Return at most ``count`` sentences of 20 to 400 characters, spread evenly over the texts."""
+    edges = ([0, *sentence_breaks(text), len(text)] for text in texts)
+    cut = (text[a:b].strip() for text, ends in zip(texts, edges, strict=True) for a, b in pairwise(ends))
+    sentences = [sentence for sentence in cut if _SHORTEST <= len(sentence) <= _LONGEST]
+    places = np.linspace(0, len(sentences) - 1, min(count, len(sentences))).astype(int)
+    return [sentences[place] for place in places]
 
 
 def _add_costs(measured: Measured, job: Job, run: Run) -> None:

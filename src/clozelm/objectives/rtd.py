@@ -91,7 +91,9 @@ class ReplacedTokens(Objective):
     def flops(self, piece_lengths: NDArray[np.int64], counts: Mapping[str, int]) -> float:
         """Count the generator at the masks and the discriminator everywhere."""
         generator = masked_flops(self.masked_lm, piece_lengths, counts["mlm"], counts["mlm"])
-        return generator + TRAINING * encoder_flops(self.discriminator.config, piece_lengths, counts["rtd"])
+        config = self.discriminator.config
+        head = 2.0 * counts["rtd"] * (config.hidden_size**2 + config.hidden_size)
+        return generator + TRAINING * (encoder_flops(config, piece_lengths, counts["rtd"]) + head)
 
     def stored(self) -> list[Stored]:
         """Keep the discriminator, which is what is fine-tuned, and the generator, which fills masks."""

@@ -32,6 +32,14 @@ MEASURES = (
     Measure("bits_per_byte", "bits per byte", "bits", -1, "of whole hidden words; compares across tokenizers"),
     Measure("words_right", "words right", "%", 1, "share of those words all of whose pieces are the best guesses"),
     Measure(
+        "sentence_bits",
+        "bits per byte, pseudo",
+        "bits",
+        -1,
+        "pseudo-log-likelihood of whole sentences, each piece hidden in turn with the rest of its word; a causal "
+        "model's likelihood",
+    ),
+    Measure(
         "pairs", "minimal pairs", "%", 1, "the acceptable sentence is the more probable one; ties count one half"
     ),
     Measure("probe", "linear probe", "%", 1, "labels read off mean vectors of the frozen encoder"),

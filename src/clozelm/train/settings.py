@@ -281,9 +281,13 @@ class PretrainSettings(Section):
             )
         if self.masking.schedule == "random":
             raise ValueError("masking.schedule=random has no use with objective.name=span_corruption")
+        return self
+
+    @model_validator(mode="after")
+    def _no_masks(self) -> PretrainSettings:
+        reasons = {"span_corruption": "whose spans are its own", "clm": "which hides nothing"}
+        reason = reasons.get(self.objective.name)
         for name in ("strategy", "corruption"):
-            if getattr(self.masking, name) != MaskingSettings.model_fields[name].default:
-                raise ValueError(
-                    f"masking.{name} has no use with objective.name=span_corruption, whose spans are its own"
-                )
+            if reason and getattr(self.masking, name) != MaskingSettings.model_fields[name].default:
+                raise ValueError(f"masking.{name} has no use with objective.name={self.objective.name}, {reason}")
         return self
