@@ -12,6 +12,7 @@ from clozelm.families import FAMILIES
 from clozelm.infer import rectangles, score
 from clozelm.infer.copies import masked_copies, plain_windows, scorable
 from clozelm.infer.score import METHODS, Method, Score, Scorer
+from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.types import Reading, TokenBatch
 from tests import tiny_models
@@ -33,6 +34,8 @@ def scorer_of(method: Method, family: str = "bert") -> Scorer:
         discriminator = Discriminator(tiny_models.tiny_config("electra"))
         tiny_models.perturb(discriminator, 0)
         return Scorer(discriminator.eval(), tiny_models.wordpiece())
+    if method == "sentinel":
+        return Scorer(tiny_models.tiny_decoder("bert").eval(), tiny_models.wordpiece())
     model = tiny_models.tiny_model(family)
     if method == "causal":
         model.reading = Reading("left", ahead=True)
@@ -245,3 +248,22 @@ def test_mistakes() -> None:
         Scorer(model, tokenizer, method="within_word")
     with pytest.raises(ClozeError, match="2 positions has no room"):
         Scorer(tiny_models.tiny_model("bert", max_positions=2), tokenizer)
+
+
+def test_an_encoder_decoder_is_asked_for_each_piece_in_turn() -> None:
+    scorer = scorer_of("sentinel")
+    model, tokenizer = scorer.model, scorer.tokenizer
+    assert isinstance(model, EncoderDecoder)
+    assert scorer.method == "sentinel"
+    texts = ["the cats sat on the mat.", "the cats sat on the mats."]
+    for text, found in zip(texts, scorer(texts), strict=True):
+        ids = [2, *tokenizer.encode(text).ids.tolist(), 3]
+        batch = torch.tensor([ids])
+        row = TokenBatch.from_padded(batch, torch.ones_like(batch))
+        with torch.no_grad():
+            expected = [
+                float(model.score_hidden(row, torch.tensor([place]))[0]) for place in range(1, len(ids) - 1)
+            ]
+        assert values(found) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ClozeError, match="method='original' does not suit an encoder-decoder: use sentinel"):
+        Scorer(model, tokenizer, method="original")

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from clozelm.infer.score import Score
 
 METHOD_HELP = (
-    "within_word or original (masked models), causal, replaced (discriminators); none: what suits the model."
+    "within_word or original (masked models), causal, replaced (discriminators), sentinel (encoder-decoders); "
+    "none: what suits the model."
 )
 
 

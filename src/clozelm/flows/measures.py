@@ -21,7 +21,8 @@ from clozelm.flows.compare_settings import MeasureSettings
 from clozelm.flows.probe import Labelled, check_probe, probe
 from clozelm.infer.embed import mean_vectors
 from clozelm.infer.minimal_pairs import minimal_pairs
-from clozelm.infer.score import Scorer
+from clozelm.infer.score import Judge, Scorer
+from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.atomic import disk_errors
 from clozelm.text.files import find_files
@@ -197,12 +198,7 @@ class Measurer:
         if not self.settings.pairs:
             measured.leave_out("no file of minimal pairs was given (--pairs)", "pairs")
             return
-        if not run.objective.fills_masks:
-            measured.leave_out(_FILLS_NONE, "pairs")
-            return
-        kept = run.objective.stored()[0].model
-        judge = kept if isinstance(kept, Discriminator) else run.model
-        result = minimal_pairs(judge, run.tokenizer, _pairs(self.settings))
+        result = minimal_pairs(_judge(run, Discriminator, EncoderDecoder), run.tokenizer, _pairs(self.settings))
         share = 1.0 / np.bincount(result.owners)[result.owners]  # each group counts alike, however many its pairs
         measured.add("pairs", result.credits * share, share)
 
@@ -210,11 +206,9 @@ class Measurer:
         if self._texts is None:
             measured.leave_out("the held-out text is not beside its tokens", "sentence_bits")
             return
-        if not run.objective.fills_masks:
-            measured.leave_out(_FILLS_NONE, "sentence_bits")
-            return
         sentences = spread_sentences(self._texts, self.settings.sentences)
-        scores = [score for score in Scorer(run.model, run.tokenizer)(sentences) if score.pieces]
+        scorer = Scorer(_judge(run, EncoderDecoder), run.tokenizer)
+        scores = [score for score in scorer(sentences) if score.pieces]
         if not scores:
             measured.leave_out("the held-out text has no sentence", "sentence_bits")
             return
@@ -234,6 +228,12 @@ class Measurer:
         train, dev = self.labelled
         right = probe(vectors(train), train.labels, vectors(dev), dev.labels)
         measured.add("probe", right, np.ones(len(right)))
+
+
+def _judge(run: Run, *kinds: type[Judge]) -> Judge:
+    """Return the first model of these kinds that a run keeps, or else the one that fills masks."""
+    kept = (one.model for one in run.objective.stored())
+    return next((model for model in kept if isinstance(model, kinds)), None) or run.model
 
 
 def spread_sentences(texts: Sequence[str], count: int) -> list[str]:

@@ -13,6 +13,7 @@ from clozelm.errors import ModelError
 from clozelm.families import Family
 from clozelm.infer.fill_mask import Candidate, Filled, FillMask
 from clozelm.infer.score import Method, Score, Scorer
+from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.encoder import Encoder
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Tokenizer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from clozelm.train.evaluate import TextEvaluation
 
 
-M = TypeVar("M", MaskedLM, Discriminator)
+M = TypeVar("M", MaskedLM, Discriminator, EncoderDecoder)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Open whatever scores sentences: a masked language model, a causal one, or a discriminator."""
+"""Open whatever scores sentences: a masked or causal language model, a discriminator, an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from clozelm import hub
 from clozelm.errors import ClozeError
 from clozelm.flows.model import load, moved
 from clozelm.hub.discriminator import is_discriminator, load_discriminator
+from clozelm.hub.seq2seq import is_seq2seq
 from clozelm.infer.score import METHODS, Method, Scorer
 
 
@@ -18,6 +19,9 @@ def open_scorer(path: str | Path, *, method: str | None = None, device: str = "c
     if is_discriminator(directory):
         discriminator, tokenizer = load_discriminator(directory)
         return Scorer(moved(discriminator, device), tokenizer, method=chosen)
+    if is_seq2seq(directory):
+        seq2seq = hub.load_seq2seq(directory)
+        return Scorer(moved(seq2seq.model, device), seq2seq.tokenizer, method=chosen)
     model = load(path, device=device)
     return Scorer(model.masked_lm, model.tokenizer, method=chosen)
 

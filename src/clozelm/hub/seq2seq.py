@@ -59,6 +59,11 @@ def save_seq2seq(
         write_tensors(model.state_dict(), place / WEIGHTS_FILE)
 
 
+def is_seq2seq(directory: Path) -> bool:
+    """Whether ``directory`` says that it holds an encoder-decoder of ours."""
+    return (directory / "config.json").is_file() and read_config(directory).get("model_type") == _TYPE
+
+
 def load_seq2seq(directory: str | Path, *, dtype: torch.dtype = torch.float32) -> LoadedSeq2Seq:
     """Open what ``save_seq2seq`` wrote, in evaluation mode, its weights converted to ``dtype``."""
     directory = Path(directory)

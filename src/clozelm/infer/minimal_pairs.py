@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clozelm.errors import DataError
-from clozelm.infer.score import Method, Score, Scorer
-from clozelm.nn.heads import Discriminator, MaskedLM
+from clozelm.infer.score import Judge, Method, Score, Scorer
 from clozelm.text.pair_files import Pair
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.valid import shortened
@@ -63,7 +62,7 @@ class PairsResult:
 
 
 def minimal_pairs(
-    model: MaskedLM | Discriminator,
+    model: Judge,
     tokenizer: Tokenizer,
     pairs: Iterable[Pair | tuple[str, str]],
     *,

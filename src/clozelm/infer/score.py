@@ -18,12 +18,16 @@ from clozelm.errors import ClozeError, ModelError
 from clozelm.infer.copies import Rows, masked_copies, plain_windows, scorable
 from clozelm.infer.rectangles import Answer, Question, answers
 from clozelm.infer.scoring import evaluating, vector_losses
+from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Encoded, Tokenizer
 from clozelm.text.valid import require_valid
 
-Method = Literal["within_word", "original", "causal", "replaced"]
+Method = Literal["within_word", "original", "causal", "replaced", "sentinel"]
 METHODS: tuple[Method, ...] = get_args(Method)
+
+Judge = MaskedLM | Discriminator | EncoderDecoder
+"""What can score a text."""
 
 _TEXTS_AT_ONCE = 512
 _TOKENS_AT_ONCE = 2**18
@@ -87,21 +91,22 @@ class Scorer:
     the piece alone (Salazar et al. 2020, "Masked language model scoring", 2.1), which finds long words too
     probable. ``causal`` is the likelihood by the chain rule, from one pass of a model that reads from left to
     right and predicts the next piece. ``replaced`` sums log(1 - p(replaced)) over what an ELECTRA discriminator
-    says of the text in one pass: no likelihood, but it orders sentences by how natural they are.
+    says of the text in one pass: no likelihood, but it orders sentences by how natural they are. ``sentinel`` asks
+    an encoder-decoder (T5) for each piece in turn, a sentinel in its place: p is that of the piece as the first of
+    an answer that might be longer.
 
     Relations: ``within_word`` equals ``original`` where every word is one piece.
     """
 
-    def __init__(
-        self, model: MaskedLM | Discriminator, tokenizer: Tokenizer, *, method: Method | None = None
-    ) -> None:
+    def __init__(self, model: Judge, tokenizer: Tokenizer, *, method: Method | None = None) -> None:
         """Score with ``model``, by the default method of its kind or by another that it allows."""
         self.model = model
         self.tokenizer = tokenizer
         self.method = _method_of(model, method)
-        self._room = model.config.max_positions - 2
+        config = model.config.encoder if isinstance(model, EncoderDecoder) else model.config
+        self._room = config.max_positions - 2
         if self._room < 1:
-            raise ModelError(f"A model of {model.config.max_positions} positions has no room for text.")
+            raise ModelError(f"A model of {config.max_positions} positions has no room for text.")
 
     def __call__(self, texts: str | Iterable[str]) -> Iterator[Score]:
         """Yield the score of every text in order; an endless stream of texts is read a part at a time.
@@ -143,9 +148,8 @@ class Scorer:
     @torch.inference_mode()
     def _answer(self, rows: list[Rows]) -> NDArray[np.float64]:
         """Return the log-probability of everything that ``rows`` ask, in evaluation mode."""
-        answer = _originals(self.model) if isinstance(self.model, Discriminator) else _targets(self.model)
         with evaluating(self.model):
-            return answers(rows, answer)
+            return answers(rows, _answer_of(self.model))
 
     def _score(self, text: str, encoded: Encoded, places: NDArray[np.int64], values: NDArray[np.float64]) -> Score:
         ids = encoded.ids[places].tolist()
@@ -173,12 +177,14 @@ class Scorer:
         return " ".join(said) or None
 
 
-def _method_of(model: MaskedLM | Discriminator, method: str | None) -> Method:
+def _method_of(model: Judge, method: str | None) -> Method:
     """Return the method a model scores by; one that it has no training for is refused."""
     allowed: tuple[Method, ...] = ("within_word", "original")
     kind = "a masked language model"
     if isinstance(model, Discriminator):
         allowed, kind = ("replaced",), "a discriminator"
+    elif isinstance(model, EncoderDecoder):
+        allowed, kind = ("sentinel",), "an encoder-decoder"
     elif model.reading.is_causal:
         allowed, kind = ("causal",), "a model that reads from left to right"
     if method is None:
@@ -204,6 +210,12 @@ def _pools(rows: Iterator[Rows]) -> Iterator[list[Rows]]:
         yield pool
 
 
+def _answer_of(model: Judge) -> Answer:
+    if isinstance(model, Discriminator):
+        return _originals(model)
+    return _sentinels(model) if isinstance(model, EncoderDecoder) else _targets(model)
+
+
 def _targets(model: MaskedLM) -> Answer:
     """Return the log-probability of each target; the vocabulary is computed where something is scored only."""
 
@@ -224,5 +236,20 @@ def _originals(model: Discriminator) -> Answer:
         logits = model(question.batch.to(device)).flatten()[question.scored[question.which].to(device)]
         kept: NDArray[np.float64] = F.logsigmoid(-logits.float()).double().cpu().numpy()
         return kept
+
+    return answer
+
+
+def _sentinels(model: EncoderDecoder) -> Answer:
+    """Return the log-probability of each target, a sentinel in its place; one place a row (Raffel et al. 2020)."""
+
+    def answer(question: Question) -> NDArray[np.float64]:
+        device = model.decoder_weight.device
+        asked = question.scored[question.which]
+        row, column = asked // question.batch.input_ids.shape[1], asked % question.batch.input_ids.shape[1]
+        batch = question.batch.at(row)
+        batch.input_ids[torch.arange(len(row)), column] = question.targets
+        found: NDArray[np.float64] = model.score_hidden(batch.to(device), column.to(device)).double().cpu().numpy()
+        return found
 
     return answer
