@@ -29,6 +29,12 @@ class Reading:
             raise ValueError(f"no model reads with context={self.context!r} and ahead={self.ahead!r}")
 
     @property
+    def words(self) -> str:
+        """The same for a person."""
+        side = {"both": "both sides", "left": "the left side alone", "right": "the right side alone"}[self.context]
+        return f"{side}, each piece off the vector {'before it' if self.ahead else 'in its place'}"
+
+    @property
     def is_causal(self) -> bool:
         """Whether every piece is predicted from those before it alone, so that no mask is needed."""
         return self.context == "left" and self.ahead

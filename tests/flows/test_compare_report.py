@@ -203,3 +203,25 @@ def test_sentences_are_spread_over_the_texts() -> None:
     assert found[-1] == "And this is another one, 8."
     assert len(spread_sentences(texts, 100)) == 18
     assert spread_sentences([], 5) == []
+
+
+def test_every_objective_gets_the_columns_it_can(tiny_store: Path, tmp_path: Path) -> None:
+    """An encoder-decoder is judged by what it writes, ELECTRA by its discriminator; what is not asked is empty."""
+    arms = {
+        "mlm": {},
+        "clm": {"objective": {"name": "clm"}},
+        "spans": {"objective": {"name": "span_corruption"}},
+        "rtd": {"objective": {"name": "rtd", "rtd": {"generator": 0.5}}},
+        "hybrid": {"objective": {"name": "hybrid"}},
+    }
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"good": "the cats sleep", "bad": "the cats sleeps"}\n' * 2, encoding="utf-8")
+    path = recipe(tmp_path, arms, seeds=[0], amount=2)
+    electra = ["base.model.family=electra", "base.model.embedding_size=16", f"measure.pairs=['{pairs}']"]
+    comparison = load_comparison(path, electra)
+    plan = started(comparison, tiny_store, tmp_path / "out")
+    result = compare_report.report(plan, console=QUIET)
+    measures = {one["name"]: one for one in result["measures"]}
+    there = {name: {arm for arm, mean in one["arms"].items() if mean is not None} for name, one in measures.items()}
+    assert there["pairs"] == there["sentence_bits"] == set(arms)
+    assert there["masked_loss"] == there["bits_per_byte"] == set(arms) - {"spans"}

@@ -153,6 +153,21 @@ def test_runs_resume_and_models_say_how_they_read(
     assert "its predictions there mean nothing" in card
 
 
+def test_a_start_that_reads_another_way_is_refused(tmp_path: Path, known_machine: None) -> None:
+    texts = tiny_runs.abstracts(40)
+    store = tiny_runs.make_store(tmp_path, texts, tiny_runs.tokenizer(texts))
+    tiny_runs.trained(tiny_runs.settings("model.context=left"), store, tmp_path / "left")
+    start = [f"model.start={tmp_path / 'left'}", "budget.steps=1"]
+    shape = ("num_layers", "hidden_size", "num_heads", "intermediate_size", "max_positions")
+    start += [f"model.{name}=none" for name in shape]
+    with pytest.raises(SettingsError, match=r"was trained to read the left side alone.* would read both sides"):
+        tiny_runs.trained(tiny_runs.settings(*start), store, tmp_path / "both")
+    tiny_runs.trained(tiny_runs.settings(*start, "model.context=left"), store, tmp_path / "again")
+    tiny_runs.trained(tiny_runs.settings("budget.steps=1"), store, tmp_path / "plain")
+    start[0] = f"model.start={tmp_path / 'plain'}"
+    tiny_runs.trained(tiny_runs.settings(*start, "objective.name=clm"), store, tmp_path / "causal")
+
+
 def test_a_reading_that_is_none_is_refused(tmp_path: Path) -> None:
     texts = tiny_runs.abstracts(20)
     tokenizer = tiny_runs.tokenizer(texts)

@@ -39,7 +39,7 @@ def model_card(
     reading = model.reading if isinstance(model, MaskedLM) else Reading()
     is_stock = reading == Reading()
     if not is_stock:
-        rows["reads"] = _reads(reading)
+        rows["reads"] = reading.words
     fills = isinstance(model, MaskedLM) and has_head
     what, use = (_FILLS, _use(tokenizer, is_stock=is_stock)) if fills else (_DETECTS, _USE_DETECT)
     if not has_head:
@@ -77,11 +77,6 @@ def continued_card(card: str, heading: str, facts: Mapping[str, Any]) -> str:
     """Return a card as its maker wrote it, licence and all, with one more section of ``facts``."""
     table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items())
     return f"{card.rstrip()}\n\n## {heading}\n\n| | |\n|---|---|\n{table}\n"
-
-
-def _reads(reading: Reading) -> str:
-    side = {"both": "both sides", "left": "the left side alone", "right": "the right side alone"}[reading.context]
-    return f"{side}; each piece off the vector {'before it' if reading.ahead else 'in its place'}"
 
 
 def _use(tokenizer: Tokenizer, *, is_stock: bool) -> str:

@@ -17,10 +17,10 @@ from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
 from clozelm.nn.neighbours import look_beside
 from clozelm.objectives import Objective
-from clozelm.objectives.clm import CausalPrediction
+from clozelm.objectives.clm import CAUSAL, CausalPrediction
 from clozelm.objectives.diffusion import MaskedDiffusion
 from clozelm.objectives.distill import Distillation
-from clozelm.objectives.hybrid import Hybrid
+from clozelm.objectives.hybrid import MASKED_NEXT, Hybrid
 from clozelm.objectives.mlm import MaskedPrediction
 from clozelm.objectives.pairs import NextSentence, SentenceOrder
 from clozelm.objectives.rtd import ReplacedTokens
@@ -31,6 +31,7 @@ from clozelm.train.settings import DistillSettings, ModelSettings, ObjectiveSett
 from clozelm.train.student import student_config, take_layers
 from clozelm.types import Reading
 
+_READINGS = {"clm": CAUSAL, "hybrid": MASKED_NEXT}
 _NOT_SHAPE = {"family", "size", "start", "unigram_bias", "look_beside", "context"}
 
 
@@ -46,7 +47,7 @@ class Given:
         """Read what the settings name; models of another family or tokenizer are refused."""
         start = settings.model.start
         return cls(
-            None if start is None else _start(start, settings.model, tokenizer),
+            None if start is None else _start(start, settings, tokenizer),
             _teacher(settings.objective, tokenizer) if settings.objective.name == "distill" else None,
         )
 
@@ -199,8 +200,14 @@ def _restarted(config: EncoderConfig, model: ModelSettings, given: dict[str, obj
     return replace(config, **{key: value for key, value in given.items() if key in free})  # type: ignore[arg-type]
 
 
-def _start(directory: str, model: ModelSettings, tokenizer: Tokenizer) -> Loaded:
-    loaded = load(model_directory(directory), new_head=True)
+def _start(directory: str, settings: PretrainSettings, tokenizer: Tokenizer) -> Loaded:
+    model, loaded = settings.model, load(model_directory(directory), new_head=True)
+    reading = _READINGS.get(settings.objective.name, Reading(model.context))
+    if loaded.model.reading not in (Reading(), reading):
+        raise SettingsError(
+            f"model.start={directory} was trained to read {loaded.model.reading.words}, and this run would read "
+            f"{reading.words}: choose the objective.name and model.context that it was trained with."
+        )
     if loaded.family.name != model.family:
         raise SettingsError(
             f"model.start={directory} is a {loaded.family.name}, but model.family={model.family}: "
