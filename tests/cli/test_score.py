@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from clozelm import hub, load
 from clozelm.nn.heads import Discriminator
@@ -94,6 +95,10 @@ def test_a_discriminator(cloze: Cloze, mistake: Mistake, discriminator: Path, pa
     assert json.loads(cloze("minimal-pairs", discriminator, pairs, "--json"))["method"] == "replaced"
     said = mistake("score", discriminator, "the cats", "--method", "original")
     assert said == "method='original' does not suit a discriminator: use replaced."
+    weights = load_file(discriminator / "model.safetensors")
+    broken = {name: one / 0 for name, one in weights.items()}
+    save_file(broken, discriminator / "model.safetensors")
+    assert "holds numbers that are not finite" in mistake("score", discriminator, "the cats")
 
 
 def test_minimal_pairs(cloze: Cloze, model: Path, pairs: Path) -> None:

@@ -165,6 +165,7 @@ Tensors = dict[str, torch.Tensor]
     [
         (lambda t: {**t, "embeddings.LayerNorm.gamma": torch.ones(32)}, "two tensors of the checkpoint are"),
         (lambda t: {n: x.long() for n, x in t.items()}, "not floating-point numbers"),
+        (lambda t: {n: x / 0 for n, x in t.items()}, "holds numbers that are not finite"),
         (
             lambda t: {n: x[:16] if n.endswith("0.attention.self.key.weight") else x for n, x in t.items()},
             "tensors that belong together differ in shape",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clozelm.errors import ModelError
 from clozelm.hub.load import family_of, read_config
-from clozelm.hub.weights import read_tensors
+from clozelm.hub.weights import check_shapes, read_tensors
 from clozelm.nn.heads import Discriminator
 from clozelm.text.tokenizer import Tokenizer
 
@@ -28,12 +28,14 @@ def load_discriminator(directory: str | Path) -> tuple[Discriminator, Tokenizer]
     try:
         model = Discriminator(family.read_config(config))
         state, _ = family.from_stock(tensors, model.config, encoder_only=True)
-        model.load_state_dict(state | {f"replaced.{name}": tensor for name, tensor in heads["replaced"].items()})
+        state |= {f"replaced.{name}": tensor for name, tensor in heads["replaced"].items()}
+        model.load_state_dict(state)
     except ModelError as error:
         raise ModelError(f"{directory}: {error}") from None
     except (RuntimeError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise ModelError(f"{directory}: its weights do not fit config.json: {reason}.") from error
+    check_shapes(model, state, directory)
     tokenizer = Tokenizer.load(directory)
     if tokenizer.vocab_size > model.config.vocab_size:
         raise ModelError(

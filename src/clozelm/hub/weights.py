@@ -116,10 +116,15 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 
 def check_shapes(model: nn.Module, state: Mapping[str, Tensor], directory: Path) -> None:
-    """Refuse tensors of another shape than the model's, or of no floating-point numbers."""
+    """Refuse tensors of another shape than the model's, or of no finite floating-point numbers."""
     for name, tensor in state.items():
         if not tensor.is_floating_point():
             raise ModelError(f"{directory}: tensor {name!r} holds {tensor.dtype}, not floating-point numbers.")
+        if not tensor.isfinite().all():
+            raise ModelError(
+                f"{directory}: tensor {name!r} holds numbers that are not finite: the file is damaged, or its "
+                "training went wrong."
+            )
     for name, expected in model.state_dict().items():
         if name in state and state[name].shape != expected.shape:
             raise ModelError(
