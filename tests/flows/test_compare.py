@@ -72,6 +72,20 @@ def test_a_signal_stops_between_steps_and_later_runs_are_not_begun(
     assert [path.name for path in (tmp_path / "out" / "arms").iterdir()] == ["uniform"]
 
 
+def test_a_run_is_trained_by_one_process_at_a_time(tiny_store: Path, tmp_path: Path) -> None:
+    plan = compare.begin(load_comparison(recipe(tmp_path, seeds=[0])), data=tiny_store, out=tmp_path / "out")
+    with (
+        compare._alone(plan.jobs[0]),
+        pytest.raises(
+            SettingsError, match=r"uniform/seed-0 is being trained by another process: wait for it, or name"
+        ),
+    ):
+        compare.train_arms(plan, console=QUIET)
+    assert not plan.jobs[0].out.exists()
+    assert compare.train_arms(plan, console=QUIET)
+    assert not plan.unfinished
+
+
 @pytest.mark.parametrize(
     ("budget", "amount", "steps"), [("steps", 3, [3, 3]), ("tokens", 1024, [4, 4]), ("flops", None, None)]
 )

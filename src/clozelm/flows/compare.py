@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +121,31 @@ def open_run(plan: Plan, job: Job) -> Run:
     return Run.open(job.settings, data=job.store, out=job.out, heldout=plan.heldout)
 
 
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """Keep other processes from training a run; the system lets go of it however this one ends."""
+    path = job.out.with_name(f".{job.out.name}.lock")
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"{job.out} is being trained by another process: wait for it, or name other arms with --only."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
 def _trained(plan: Plan, job: Job, console: Console) -> bool:
+    with _alone(job):
+        return _trained_alone(plan, job, console)
+
+
+def _trained_alone(plan: Plan, job: Job, console: Console) -> bool:
     run = open_run(plan, job)
     restart_peak(run.device)
     show_run(run, console=console)
@@ -160,7 +186,7 @@ def _check_out(out: Path) -> dict[str, Any]:
                 f"{out / RECORD} is no record of a comparison: put the old one back, or name another --out."
             )
         return found
-    if out.is_dir() and any(each.name != f".{RECORD}.tmp" for each in out.iterdir()):
+    if out.is_dir() and any(not each.name.startswith(f".{RECORD}.tmp") for each in out.iterdir()):
         raise SettingsError(
             f"{out} is not empty and holds no comparison: name an empty or new directory with --out."
         )
@@ -248,8 +274,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    aside = path.with_name(f".{path.name}.tmp")
+    """Write a JSON file whole or not at all; of several processes that write it the last one wins."""
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with disk_errors(path):
         aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         os.replace(aside, path)
