@@ -40,6 +40,8 @@ class Optimizer(Frozen):
     clip: float | None = Field(1.0, description="Largest norm of the gradient.")
     warmup: int = Field(100, ge=0, description="Steps.")
     label: str = Field("x", description="Any text.")
+    skipped: tuple[int, ...] = Field((), description="Steps left out.")
+    names: tuple[str, ...] = Field((), description="Not decayed.")
 
     @model_validator(mode="after")
     def _peak_is_sane(self) -> "Optimizer":
@@ -107,6 +109,10 @@ def test_what_was_given_is_not_changed_and_the_result_is_frozen() -> None:
         ("optimizer.peak=-1", "optimizer.peak=-1 must be greater than 0 (default 0.001)."),
         ("optimizer.peak=2", "optimizer: a peak above 1 diverges."),
         ("optimizer.name=adam", "optimizer.name=adam must be 'adamw' or 'muon' (default muon)."),
+        ("optimizer.skipped=3", "optimizer.skipped=3 must be a list of integers, as [3] (default [])."),
+        ("optimizer.skipped=[0.5]", "optimizer.skipped=[0.5] must be a list of integers (default [])."),
+        ("optimizer.names=bias", 'optimizer.names=bias must be a list of texts, as ["bias"] (default []).'),
+        ("optimizer.betas=3", "optimizer.betas=3 must be tuple[number, number] (default [0.9, 0.98])."),
         ("optimizer.betas=[1]", "optimizer.betas=[1] must be tuple[number, number] (default [0.9, 0.98])."),
         ("seed=1.5", "seed=1.5 must be a valid integer, got a number with a fractional part (default 0)."),
         ("seed", "'seed' is not a setting: write it as section.key=value."),

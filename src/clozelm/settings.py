@@ -4,6 +4,7 @@ Only the loader lives here: every settings class stands beside the code it sets,
 that forbids unknown keys; sections are nested models, and a section with variants is a union of models.
 """
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -231,9 +232,9 @@ def _messages(cls: type[BaseModel], given: Mapping[str, Any], error: ValidationE
         elif detail["type"] == "union_tag_invalid":
             tag = context["discriminator"].strip("'")
             yield f"{name}.{tag}={context['tag']} must be one of {context['expected_tags']}."
-        elif field is not None and isinstance(detail["loc"][-1], int):
+        elif field is not None and (isinstance(detail["loc"][-1], int) or detail["type"] == "tuple_type"):
             whole = _show(_value(given, path))
-            yield f"{name}={whole} must be {_type_name(field.annotation)}{_usual(field)}."
+            yield f"{name}={whole} must be {_list_name(field, detail)}{_usual(field)}."
         elif detail["type"] == "missing":
             meaning = f": {field.description.rstrip('.')}" if field and field.description else ""
             yield f"{name} is required and not given{meaning}."
@@ -315,6 +316,16 @@ def _limit(field: FieldInfo, *kinds: str) -> tuple[str, float] | None:
             if hasattr(mark, kind):
                 return kind, getattr(mark, kind)
     return None
+
+
+def _list_name(field: FieldInfo, detail: ErrorDetails) -> str:
+    """Say what a list must be of; where one thing stood for a list, show that in brackets."""
+    inner = next((get_args(kind) for kind in _members(field.annotation) if get_origin(kind) is tuple), ())
+    if len(inner) != 2 or inner[1] is not Ellipsis:
+        return _type_name(field.annotation)
+    one = detail["input"]
+    example = f", as [{json.dumps(one, ensure_ascii=False)}]" if isinstance(one, inner[0]) else ""
+    return f"a list of {_type_name(inner[0])}s{example}"
 
 
 def _type_name(annotation: Any) -> str:
