@@ -107,6 +107,15 @@ def test_the_budget_is_equal(
         assert not again.unfinished
 
 
+def test_flops_of_less_than_a_step_are_refused(tiny_store: Path, tmp_path: Path) -> None:
+    comparison = load_comparison(recipe(tmp_path, budget="flops", amount=1e-300))
+    with pytest.raises(
+        SettingsError, match=r"compare.amount=1e-300 is less than the .* of one step of arm 'uniform'"
+    ):
+        compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_changed_settings_are_refused_by_arm_and_key(tiny_store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     compare.begin(load_comparison(recipe(tmp_path)), data=tiny_store, out=out)

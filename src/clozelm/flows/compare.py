@@ -94,7 +94,10 @@ def begin(comparison: Comparison, *, data: str | Path, out: str | Path, heldout:
     _check_same(out, before, now)
     for arm in comparison.arms:
         known = before.get("arms", {}).get(arm.name, {}).get("flops_a_step")
-        now["arms"][arm.name]["flops_a_step"] = known or _flops(comparison, arm, stores[arm.name], tokenizer)
+        flops = known or _flops(comparison, arm, stores[arm.name], tokenizer)
+        if comparison.settings.compare.budget == "flops":
+            _check_enough(comparison, arm, flops)
+        now["arms"][arm.name]["flops_a_step"] = flops
     jobs = tuple(_jobs(comparison, data, out, now["arms"]))
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -173,6 +176,15 @@ def _store(arm: Arm, data: Path, store: TokenStore, tokenizer: Tokenizer) -> Tok
             f"{tokenizer.fingerprint}: a loss per piece does not compare across tokenizers; prepare both with one."
         )
     return own
+
+
+def _check_enough(comparison: Comparison, arm: Arm, flops_a_step: float) -> None:
+    amount = comparison.settings.compare.amount
+    if amount < flops_a_step:
+        raise SettingsError(
+            f"compare.amount={amount:g} is less than the {flops_a_step:.2g} FLOPs of one step of arm {arm.name!r}: "
+            "with less than a step no budget is equal."
+        )
 
 
 def _check_out(out: Path) -> dict[str, Any]:

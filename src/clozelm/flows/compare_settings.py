@@ -57,7 +57,7 @@ class CompareSettings(Section):
         if self.budget == "steps":
             return BudgetSettings(steps=int(self.amount))
         assert flops_a_step is not None, "measured by the flow"
-        return BudgetSettings(steps=max(1, round(self.amount / flops_a_step)))
+        return BudgetSettings(steps=round(self.amount / flops_a_step))
 
 
 class MeasureSettings(Section):
