@@ -120,7 +120,9 @@ def test_one_field_for_both_sentences_is_refused(tmp_path: Path) -> None:
 
 def test_a_byte_that_is_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"good,bad\nx,\xff\n")
-    with pytest.raises(DataError, match=r"a\.csv:2: invalid UTF-8"):
+    with pytest.raises(
+        DataError, match=r"a\.csv:2: invalid UTF-8, byte 0xff at 3 in the line: convert the file to"
+    ):
         list(read_pairs([tmp_path / "a.csv"]))
 
 

@@ -201,7 +201,7 @@ def _decode_lines(raw: bytes, path: Path, line: int, reading: Reading) -> str:
             if reading.invalid_utf8 == "refuse":
                 raise DataError(
                     f"{path}:{number}: invalid UTF-8, byte 0x{each[error.start]:02x} at {error.start + 1} in "
-                    "the line: convert the file, or pass --invalid-utf8 replace."
+                    "the line: convert the file to UTF-8."
                 ) from None
             reading.counts["invalid_utf8_lines"] += 1
             decoded.append(each.decode("utf-8", "replace"))
