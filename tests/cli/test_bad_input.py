@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from clozelm.cli.main import main
 from tests import tiny_models, tiny_runs
 from tests.cli.conftest import Mistake
 
@@ -298,3 +299,20 @@ def test_other_commands(
     monkeypatch.chdir(tmp_path)
     assert said in mistake(*arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_annotations_that_are_nowhere_are_noticed(
+    tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"text": "a cat sat", "spans": [[2, 5]]}\n' * 3)
+
+    def noticed(field: str) -> str:
+        common = ["--tokenizer", str(tokenizer_folder), "--out", str(tmp_path / field), "--workers", "1"]
+        with pytest.raises(SystemExit) as caught:
+            main(["prepare", str(corpus), *common, "--annotations", field])
+        assert not caught.value.code
+        return capsys.readouterr().err
+
+    assert noticed("spans") == ""
+    assert noticed("entities") == "notice: no record has a span in field 'entities': no token is annotated.\n"

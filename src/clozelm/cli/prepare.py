@@ -57,6 +57,8 @@ def prepare(
     if show:
         typer.echo("", err=True)
     typer.echo(_summary(out, manifest))
+    if annotations is not None and not _has_annotations(out):
+        typer.echo(f"notice: no record has a span in field {annotations!r}: no token is annotated.", err=True)
 
 
 def _progress() -> Callable[[int, int], None]:
@@ -77,6 +79,13 @@ def _overrides(filters: list[str] | None, others: list[str] | None) -> list[str]
     """Turn ``--filters a=1,b=2`` into settings of the section filters."""
     parts = [part for given in filters or [] for part in given.split(",")]
     return [f"filters.{part.strip()}" for part in parts] + list(others or [])
+
+
+def _has_annotations(out: Path) -> bool:
+    from clozelm.data.store import TokenStore
+    from clozelm.train.masks import has_annotations
+
+    return has_annotations(TokenStore.open(out))
 
 
 def _summary(out: Path, manifest: dict[str, Any]) -> str:
