@@ -233,6 +233,10 @@ def test_damaged_models_are_refused(finished: Path, tmp_path: Path) -> None:
         (["masking.strategy=ngram"], "masking.strategy has no use with objective.name=span_corruption"),
         (["masking.corruption.mask=0.5"], "masking.corruption has no use with objective.name=span_corruption"),
         (["objective.name=mlm", "objective.span_corruption.sentinels=9"], "has no use with objective.name=mlm"),
+        (
+            ["objective.span_corruption.sentinels=100000000000"],
+            "sentinels=100000000000 must lie between 2 and 10000",
+        ),
         (["objective.span_corruption.sentinels=3"], "may need 5 sentinels, but .*sentinels=3: set it to 5"),
         (
             ["masking.rate=0.9", "objective.span_corruption.mean_span=1", "model.max_positions=32"],

@@ -106,7 +106,7 @@ class SpanCorruptionSettings(Section):
     """Span corruption: an encoder-decoder writes the spans that sentinels stand for."""
 
     mean_span: float = setting(3.0, "Mean length of a span in tokens.", "Raffel et al. 2020, 3.3.4", ge=1.0)
-    sentinels: int = setting(100, "Spans a document piece may have, and one.", "T5's code", ge=2)
+    sentinels: int = setting(100, "Spans a document piece may have, and one.", "T5's code", ge=2, le=10_000)
     decoder_layers: int | None = setting(None, "Layers of the decoder; none = as many as the encoder.", "", ge=1)
 
 
