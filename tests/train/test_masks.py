@@ -198,6 +198,7 @@ def test_a_store_without_annotations_is_refused(tiny_store: Path, tiny_tokenizer
         (None, r"words.txt cannot be read: No such file"),
         (b"\n \n", r"words.txt holds no word: write one word or phrase a line\.$"),
         (b"\xff\xfe", r"words.txt cannot be read: it is not UTF-8 text\.$"),
+        (b"cat\n[MASK]\n", r"words.txt:2: '\[MASK\]' has a special token in it, so it could never"),
         ("cat\n\n☃ man\n".encode(), r"words.txt:3: '☃ man' is unknown to the tokenizer, so it could never"),
     ],
 )

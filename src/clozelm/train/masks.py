@@ -143,9 +143,11 @@ def _entries(path: Path) -> list[tuple[str, str]]:
 def _forms(where: str, entry: str, tokenizer: Tokenizer) -> list[str]:
     """Cut an entry into words as the tokenizer cuts text, and write each as it reads it back."""
     encoded = tokenizer.encode(entry)
-    is_special = tokenizer.vocabulary.is_special[encoded.ids]
-    if not encoded.ids.size or is_special.any():
-        what = "holds no word" if not encoded.ids.size else "is unknown to the tokenizer"
+    vocabulary = tokenizer.vocabulary
+    if not encoded.ids.size or vocabulary.is_special[encoded.ids].any():
+        is_unknown = bool((encoded.ids == vocabulary.unk_id).any())
+        what = "is unknown to the tokenizer" if is_unknown else "has a special token in it"
+        what = what if encoded.ids.size else "holds no word"
         raise SettingsError(f"{where} {what}, so it could never be predicted: leave it out.")
     starts = np.flatnonzero(encoded.word_starts)
     words = [tokenizer.decode(word) for word in np.split(encoded.ids, starts[1:])]
