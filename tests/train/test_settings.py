@@ -33,7 +33,7 @@ def said(*overrides: str) -> str:
         ("masking.span.p=0", "masking.span.p=0 must lie strictly between 0 and 1 (default 0.2: Joshi et al. 2020"),
         ("masking.span.p=0.3", "masking.span has no use with masking.strategy=uniform: it is for span."),
         ("masking.strategy=chosen", "masking.strategy=chosen needs something chosen: set masking.chosen.words"),
-        ("masking.chosen.words=[1]", "masking.chosen.words=[1] must be tuple[text, ...]"),
+        ("masking.chosen.words=[1]", "masking.chosen.words=[1] must be a list of texts"),
         ("masking.schedule=linear", "masking.schedule=linear needs masking.rate_end, the rate of the last step."),
         (
             "masking.corruption.mask=0.95",
