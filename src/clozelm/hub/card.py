@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clozelm.families import Family
+from clozelm.nn.classifier import Classifier, TaskKind
 from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import Discriminator, MaskedLM
+from clozelm.text.examples import Problem
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.types import Reading
 
@@ -71,6 +73,45 @@ def seq2seq_card(model: EncoderDecoder, tokenizer: Tokenizer, *, family: str, fa
     table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
     nested = {name: value for name, value in facts.items() if isinstance(value, Mapping)}
     return _SEQ2SEQ.format(table=table) + "".join(_section(name, value) for name, value in nested.items())
+
+
+def classifier_card(
+    model: Classifier,
+    tokenizer: Tokenizer,
+    *,
+    family: Family,
+    architecture: str,
+    labels: Sequence[str],
+    problem: Problem,
+    facts: Mapping[str, Any],
+) -> str:
+    """Return a README.md of a classifier, as ``model_card`` does of a pretrained model."""
+    config = model.config
+    task = _TASKS[model.kind, problem]
+    rows = {
+        "task": task,
+        "labels": ", ".join(labels),
+        "architecture": f"{architecture} ({family.paper})",
+        "layers x width": f"{config.num_layers} x {config.hidden_size}",
+        "parameters": f"{sum(parameter.numel() for parameter in model.parameters()):,}",
+        "tokenizer": f"{tokenizer.kind}, {tokenizer.vocab_size:,} pieces, hash {tokenizer.fingerprint}",
+        "longest text": f"{config.max_positions:,} tokens",
+        **{name: value for name, value in facts.items() if not isinstance(value, Mapping)},
+    }
+    is_stock = model.context == "both"
+    if not is_stock:
+        rows["reads"] = Reading(model.context).words.partition(",")[0]
+    pipeline = "text-classification" if model.kind == "sequence" else "token-classification"
+    card = _CLASSIFIER.format(
+        pipeline=pipeline,
+        name=family.name,
+        title=f"{family.name}, {config.num_layers} layers x {config.hidden_size}: {task}",
+        what=_GIVES[model.kind, problem],
+        table="\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items()),
+        other=_USE_PIPELINE.format(pipeline=pipeline) if is_stock else _OTHER_CLASSIFIER,
+    )
+    nested = {name: value for name, value in facts.items() if isinstance(value, Mapping)}
+    return card + "".join(_section(name, value) for name, value in nested.items())
 
 
 def continued_card(card: str, heading: str, facts: Mapping[str, Any]) -> str:
@@ -174,4 +215,54 @@ model = AutoModelForPreTraining.from_pretrained("this directory")
 tokenizer = AutoTokenizer.from_pretrained("this directory")
 model(**tokenizer("Some text to look at.", return_tensors="pt")).logits > 0
 ```
+"""
+
+_TASKS: dict[tuple[TaskKind, Problem], str] = {
+    ("sequence", "single"): "one label for a text",
+    ("sequence", "multi"): "any number of labels for a text",
+    ("sequence", "regression"): "a number for a text",
+    ("token", "single"): "a tag for each word",
+}
+_GIVES: dict[tuple[TaskKind, Problem], str] = {
+    ("sequence", "single"): "A classifier: it gives a text, or a pair of texts, one of its labels.",
+    ("sequence", "multi"): "A classifier: it gives a text, or a pair of texts, any number of its labels.",
+    ("sequence", "regression"): "It gives a text, or a pair of texts, a number.",
+    ("token", "single"): "A tagger: it gives each word of a sentence one of its tags.",
+}
+
+_CLASSIFIER = """---
+library_name: transformers
+pipeline_tag: {pipeline}
+tags: [{name}, clozelm]
+---
+
+# {title}
+
+{what}
+
+| | |
+|---|---|
+{table}
+
+```python
+from clozelm import hub
+
+loaded = hub.load_classifier("this directory")
+loaded.model, loaded.tokenizer, loaded.labels
+```
+
+`cloze predict` labels files of texts with it.
+{other}"""
+
+_USE_PIPELINE = """
+```python
+from transformers import pipeline
+
+pipeline("{pipeline}", "this directory")("Some text.")
+```
+"""
+
+_OTHER_CLASSIFIER = """
+`transformers` opens it with the same weights, but lets every token see both sides, which the model was not trained
+for (see "reads" above): what it says there means nothing.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clozelm.errors import ModelError
-from clozelm.hub.load import family_of, read_config
+from clozelm.hub.load import family_of, fitting_tokenizer, read_config
 from clozelm.hub.weights import check_shapes, read_tensors
 from clozelm.nn.heads import Discriminator
 from clozelm.text.tokenizer import Tokenizer
@@ -36,10 +36,5 @@ def load_discriminator(directory: str | Path) -> tuple[Discriminator, Tokenizer]
         reason = str(error).splitlines()[-1].strip().rstrip(".")
         raise ModelError(f"{directory}: its weights do not fit config.json: {reason}.") from error
     check_shapes(model, state, directory)
-    tokenizer = Tokenizer.load(directory)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise ModelError(
-            f"{directory}: the tokenizer has {tokenizer.vocab_size} pieces, but the model embeds only "
-            f"{model.config.vocab_size}: they do not belong together."
-        )
+    tokenizer = fitting_tokenizer(directory, model.config)
     return model.float().eval(), tokenizer

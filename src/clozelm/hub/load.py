@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from clozelm.errors import ModelError
 from clozelm.families import FAMILIES, Family, named
 from clozelm.hub.fetch import hint
+from clozelm.hub.labels import kind_of
 from clozelm.hub.weights import READING, read_tensors, read_weights
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import initialise
@@ -51,16 +54,11 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, new_head:
     config = read_config(directory)
     family = family_of(config, directory)
     encoder_config, model = build(config, family, directory)
-    tokenizer = Tokenizer.load(directory)
-    if tokenizer.vocab_size > encoder_config.vocab_size:
-        raise ModelError(
-            f"{directory}: the tokenizer has {tokenizer.vocab_size} pieces, but the model embeds only "
-            f"{encoder_config.vocab_size}: they do not belong together."
-        )
+    tokenizer = fitting_tokenizer(directory, encoder_config)
     tensors = read_tensors(directory)
     has_new_head = new_head and not family.has_head(tensors, encoder_config)
     if not has_new_head:
-        _refuse_discriminator(config, directory)
+        _refuse_other_heads(config, directory)
     else:
         initialise(model.head, encoder_config.init_std, torch.Generator().manual_seed(_HEAD_SEED))
     dropped = read_weights(model, tensors, directory, family=family, encoder_only=has_new_head)
@@ -86,10 +84,17 @@ def model_directory(path: str | Path) -> Path:
 
 def build(config: dict[str, Any], family: Family, directory: Path) -> tuple[EncoderConfig, MaskedLM]:
     """Return what ``config.json`` describes: the encoder's shape, and a model whose weights are not set yet."""
-    try:
+    with describing(directory):
         encoder_config = family.read_config(config)
+        return encoder_config, MaskedLM(encoder_config, Reading(**config.get(READING, {})))
+
+
+@contextmanager
+def describing(directory: Path) -> Iterator[None]:
+    """Build a model from a ``config.json`` inside: its weights stay undrawn, what is wrong is one line."""
+    try:
         with _Undrawn():
-            return encoder_config, MaskedLM(encoder_config, Reading(**config.get(READING, {})))
+            yield
     except ModelError as error:
         raise ModelError(f"{directory}: {error}") from None
     except (TypeError, ValueError, ArithmeticError, AttributeError, KeyError, RuntimeError) as error:
@@ -97,7 +102,23 @@ def build(config: dict[str, Any], family: Family, directory: Path) -> tuple[Enco
         raise ModelError(f"{directory / 'config.json'} describes no model: {reason}.") from error
 
 
-def _refuse_discriminator(config: dict[str, Any], directory: Path) -> None:
+def fitting_tokenizer(directory: Path, config: EncoderConfig) -> Tokenizer:
+    """Return the tokenizer beside a model, refused where it has pieces that the model does not embed."""
+    tokenizer = Tokenizer.load(directory)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise ModelError(
+            f"{directory}: the tokenizer has {tokenizer.vocab_size} pieces, but the model embeds only "
+            f"{config.vocab_size}: they do not belong together."
+        )
+    return tokenizer
+
+
+def _refuse_other_heads(config: dict[str, Any], directory: Path) -> None:
+    if kind_of(config) is not None:
+        raise ModelError(
+            f"{directory} is a classifier ({config['architectures'][0]}), which fills no masks: `cloze predict` "
+            "gives its labels."
+        )
     if config.get("architectures") == ["ElectraForPreTraining"]:
         generator = directory.parent / "generator"
         there = f"its generator in {generator} does" if generator.is_dir() else "open its generator instead"
