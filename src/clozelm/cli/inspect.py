@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+_MOST_LABELS = 20
+
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="A run, or a Hugging Face model directory.")],
@@ -55,5 +57,15 @@ def _rows(facts: dict[str, Any]) -> dict[str, str]:
             f"{tokenizer['kind']}, {tokenizer['pieces']:,} pieces, hash {tokenizer['hash']}, {special}"
         )
     rows["not used"] = ", ".join(facts["dropped"]) or "nothing: every tensor of the file is used"
+    if facts["task"]:
+        rows["task"] = _task(facts["task"])
     rows["fills masks"] = "yes" if facts["opens"] else f"no: {facts['problem']}"
     return rows
+
+
+def _task(task: dict[str, Any]) -> str:
+    if not task["opens"]:
+        return str(task["problem"])
+    labels = task["labels"]
+    rest = f" and {len(labels) - _MOST_LABELS} more" if len(labels) > _MOST_LABELS else ""
+    return f"{task['answers']}: {', '.join(labels[:_MOST_LABELS])}{rest}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clozelm.families import Family
+from clozelm.hub.labels import ANSWERS
 from clozelm.nn.classifier import Classifier, TaskKind
 from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import Discriminator, MaskedLM
@@ -87,7 +88,7 @@ def classifier_card(
 ) -> str:
     """Return a README.md of a classifier, as ``model_card`` does of a pretrained model."""
     config = model.config
-    task = _TASKS[model.kind, problem]
+    task = ANSWERS[model.kind, problem]
     rows = {
         "task": task,
         "labels": ", ".join(labels),
@@ -217,12 +218,6 @@ model(**tokenizer("Some text to look at.", return_tensors="pt")).logits > 0
 ```
 """
 
-_TASKS: dict[tuple[TaskKind, Problem], str] = {
-    ("sequence", "single"): "one label for a text",
-    ("sequence", "multi"): "any number of labels for a text",
-    ("sequence", "regression"): "a number for a text",
-    ("token", "single"): "a tag for each word",
-}
 _GIVES: dict[tuple[TaskKind, Problem], str] = {
     ("sequence", "single"): "A classifier: it gives a text, or a pair of texts, one of its labels.",
     ("sequence", "multi"): "A classifier: it gives a text, or a pair of texts, any number of its labels.",

@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 
 from clozelm.errors import ClozeError
+from clozelm.hub.classifier import load_classifier
+from clozelm.hub.labels import ANSWERS, kind_of
 from clozelm.hub.load import build, family_of, load, model_directory, read_config
 from clozelm.hub.weights import read_tensors
 from clozelm.text.tokenizer import Tokenizer
@@ -16,8 +18,8 @@ from clozelm.text.tokenizer import Tokenizer
 def inspect(path: str | Path) -> dict[str, Any]:
     """Return plain facts about a model: family, shape, parameters, tokenizer, files, and what would be dropped.
 
-    ``opens`` says whether it fills masks as it is; if not, ``problem`` why. Raises ``ModelError`` where there is no
-    model of a supported family.
+    ``opens`` says whether it fills masks as it is; if not, ``problem`` why. ``task`` is what a classifier answers,
+    none for other models. Raises ``ModelError`` where there is no model of a supported family.
     """
     directory = model_directory(path)
     config = read_config(directory)
@@ -51,8 +53,30 @@ def inspect(path: str | Path) -> dict[str, Any]:
     }
     if not facts["has_mlm_head"]:
         facts["parameters"]["head"] = 0
+    facts |= _tokenizer(directory) | {"task": None} | _opened(directory)
+    if kind_of(config) is not None:
+        facts |= _classifier(directory, facts)
     facts["parameters"]["all"] = sum(facts["parameters"].values())
-    return facts | _tokenizer(directory) | _opened(directory)
+    return facts
+
+
+def _classifier(directory: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Say what a classifier answers and whether it opens, and count its head."""
+    try:
+        loaded = load_classifier(directory)
+    except ClozeError as error:
+        return {"task": {"opens": False, "problem": str(error)}}
+    head = sum(parameter.numel() for parameter in loaded.model.head.parameters())
+    task = {
+        "kind": loaded.model.kind,
+        "answers": ANSWERS[loaded.model.kind, loaded.problem],
+        "labels": loaded.labels,
+    }
+    return {
+        "task": {"opens": True, **task},
+        "dropped": list(loaded.dropped),
+        "parameters": {**facts["parameters"], "head": head},
+    }
 
 
 def _tokenizer(directory: Path) -> dict[str, Any]:

@@ -9,6 +9,14 @@ from clozelm.errors import ModelError
 from clozelm.nn.classifier import TaskKind
 from clozelm.text.examples import Problem
 
+ANSWERS: dict[tuple[TaskKind, Problem], str] = {
+    ("sequence", "single"): "one label for a text",
+    ("sequence", "multi"): "any number of labels for a text",
+    ("sequence", "regression"): "a number for a text",
+    ("token", "single"): "a tag for each word",
+}
+"""What a classifier gives, for a person."""
+
 _KINDS: dict[str, TaskKind] = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token"}
 _PROBLEMS: dict[str, Problem] = {
     "single_label_classification": "single",
