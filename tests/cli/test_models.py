@@ -12,7 +12,7 @@ import clozelm
 from clozelm import hub
 from clozelm.families import FAMILIES
 from clozelm.nn.heads import MaskedLM
-from tests import tiny_models, tiny_runs
+from tests import tiny_classifiers, tiny_models, tiny_runs
 from tests.cli.conftest import Cloze, Mistake
 
 pytestmark = pytest.mark.usefixtures("known_machine")
@@ -49,6 +49,23 @@ def test_inspect_says_what_would_be_dropped_and_what_is_missing(tmp_path: Path, 
     facts = json.loads(cloze("inspect", directory, "--json"))
     assert (facts["opens"], facts["has_mlm_head"]) == (False, False)
     assert "has no head for masked language modelling" in facts["problem"]
+
+
+def test_inspect_a_classifier(tmp_path: Path, cloze: Cloze) -> None:
+    labels = tuple(f"label{index}" for index in range(23))
+    model = tiny_classifiers.tiny_classifier("bert", "sequence", num_labels=23)
+    directory = tiny_classifiers.save(model, tmp_path / "model", "bert", labels)
+    facts = json.loads(cloze("inspect", directory, "--json"))
+    assert facts["task"] == {
+        "opens": True,
+        "kind": "sequence",
+        "answers": "one label for a text",
+        "labels": list(labels),
+    }
+    printed = " ".join(cloze("inspect", directory).split())
+    assert "one label for a text: label0, label1, label2," in printed
+    assert "label19 and 3 more" in printed
+    assert "`cloze predict` gives its labels" in printed
 
 
 @ALL
