@@ -1,6 +1,7 @@
 """Every family's classifiers give the logits, gradients and answers of their `transformers` counterparts."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,23 @@ def test_packed_logits_and_some_positions_alone(pair: Pair) -> None:
         assert ours(row, scored[:0]).shape == (0, 3)
 
 
+@pytest.mark.parametrize("kind", tiny_classifiers.KINDS)
+@pytest.mark.parametrize("family", ["bert", "albert", "electra"])
+def test_pairs(family: str, kind: TaskKind, tmp_path: Path) -> None:
+    """The second text of a pair is in the second segment."""
+    stock = tiny_classifiers.stock_classifier(family, kind)
+    ours = hub.load_classifier(tiny_classifiers.save_stock(stock, tmp_path)).model
+    batch = tiny_models.padded(tiny_models.documents(LENGTHS), WIDTH)
+    segment_ids = (torch.arange(WIDTH) >= 3).long().expand(len(LENGTHS), -1) * batch.is_token
+    pairs = replace(batch, segment_ids=segment_ids)
+    with torch.no_grad():
+        logits = stock(batch.input_ids, attention_mask=batch.is_token.long(), token_type_ids=segment_ids).logits
+        expected = logits if kind == "sequence" else logits[batch.is_token]
+        scored = tiny_classifiers.scored(ours, batch)
+        assert (ours(pairs, scored) - expected).abs().max() <= TOLERANCE
+        assert (ours(batch, scored) - expected).abs().max() > 1e-2
+
+
 def test_gradients(pair: Pair) -> None:
     """The gradient of the same loss, padded there and packed here."""
     stock, ours, _ = pair
@@ -122,7 +140,9 @@ def dropped_inputs(model: nn.Module, run: Any) -> list[tuple[float, torch.Tensor
     seen: list[tuple[float, torch.Tensor]] = []
     base = ("encoder.", f"{getattr(model, 'base_model_prefix', 'encoder')}.")
     hooks = [
-        module.register_forward_hook(lambda m, given, _: seen.append((getattr(m, "rate", None) or m.p, given[0])))
+        module.register_forward_hook(
+            lambda m, given, _: seen.append((m.rate if isinstance(m, Dropout) else m.p, given[0]))
+        )
         for name, module in model.named_modules()
         if isinstance(module, nn.Dropout | Dropout) and not name.startswith(base)
     ]
@@ -139,10 +159,14 @@ KEYS = {"albert": "classifier_dropout_prob", "distilbert": "seq_classif_dropout"
 @pytest.mark.parametrize("is_said", [True, False], ids=["own rate", "usual rate"])
 @pytest.mark.parametrize(("family", "kind"), tiny_classifiers.CASES)
 def test_dropout_stands_where_it_stands_there(family: str, kind: TaskKind, is_said: bool, tmp_path: Path) -> None:
-    keys = {KEYS.get(family, "classifier_dropout"): 0.25} if is_said else {}
-    keys = keys if is_said or family != "modernbert" else {"classifier_dropout": 0.125}
-    stock = tiny_classifiers.stock_classifier(family, kind, dropout=0.125, keys=keys)
-    ours = hub.load_classifier(tiny_classifiers.save_stock(stock, tmp_path / "stock")).model
+    key = KEYS.get(family, "classifier_dropout")
+    stock = tiny_classifiers.stock_classifier(family, kind, dropout=0.125, keys={key: 0.25} if is_said else {})
+    directory = tiny_classifiers.save_stock(stock, tmp_path / "stock")
+    if not is_said:  # the stock code writes its default
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        config.pop(key, None)
+        (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    ours = hub.load_classifier(directory).model
     batch = tiny_models.padded(tiny_models.documents(LENGTHS), WIDTH)
     scored = tiny_classifiers.scored(ours, batch)
     theirs = dropped_inputs(stock, lambda: stock_logits(stock, batch, kind))
@@ -213,6 +237,14 @@ def test_a_problem_written_there_is_read_here(problem: str, tmp_path: Path) -> N
     assert loaded.problem == problem.partition("_")[0]
     again = tiny_classifiers.save(loaded.model, tmp_path / "again", "bert", labels, problem=loaded.problem)
     assert transformers.AutoConfig.from_pretrained(again).problem_type == problem
+
+
+def test_one_label_and_nothing_said_is_a_number_as_in_stock_training(tmp_path: Path) -> None:
+    stock = tiny_classifiers.stock_classifier("bert", "sequence", labels=("score",))
+    assert hub.load_classifier(tiny_classifiers.save_stock(stock, tmp_path)).problem == "regression"
+    ids = tiny_models.documents([9])[0][None]
+    stock(ids, labels=torch.ones(1))
+    assert stock.config.problem_type == "regression"
 
 
 def test_two_unnamed_labels_which_stock_files_leave_out(tmp_path: Path) -> None:
