@@ -139,7 +139,7 @@ def test_a_finished_run_without_its_checkpoints_is_not_measured_as_it_began(
     ("content", "said"),
     [
         ('{"text": "a", "label": "x"}\n', "has 1 different labels in field 'label'"),
-        ('{"text": "a"}\n', "train.jsonl:1: no field 'label'; there are 'text'."),
+        ('{"text": "a"}\n', "train.jsonl:1: no field 'label'; the record has 'text'."),
         ('{"text": "a", "label": null}\n', "train.jsonl:1: label 'label' is missing (null)"),
         ('{"text": ["a"], "label": "x"}\n', "train.jsonl:1: field 'text' is a list, not text."),
         ('{"text": "a", "label": "\\ud800"}\n', "train.jsonl:1: label 'label' is '\\ud800'"),

@@ -51,7 +51,7 @@ def read_sentences(text: str, name: str) -> list[Sentence]:
     """Divide columns at tabs, or at tabs and spaces where most rows have no tab; comments and marks left out.
 
     A blank line ends a sentence; ``-DOCSTART-`` and ``# newdoc`` begin a document. A row that begins with "# "
-    is a comment unless it has as many columns as the others and ends like them. Raises ``DataError`` with
+    is a comment unless it has as many columns as the others and a tag among them. Raises ``DataError`` with
     file:line for a row of another number of columns than the first.
     """
     lines = text.split("\n")
@@ -186,7 +186,7 @@ def _is_comment(line: str, divide: Callable[[str], list[str]], width: int) -> bo
     if not _COMMENT.match(line):
         return False
     cells = divide(line)
-    return len(cells) != width or width == 1 or ("\t" not in line and not is_tag(cells[-1]))
+    return len(cells) != width or width == 1 or not (line.startswith("#\t") or any(map(is_tag, cells)))
 
 
 def _place(column: int, width: int, option: str) -> int:

@@ -78,7 +78,7 @@ def _only(found: list[tuple[str, ...]], names: Sequence[str], what: str, where: 
         several = " or ".join(",".join(each) for each in found)
         raise DataError(f"{where}: the {what} could be {several}: name it with --{what}.")
     raise DataError(
-        f"{where}: no field is called as a {what} usually is; there are {listed(names)}. "
+        f"{where}: no field is called as a {what} usually is; the record has {listed(names)}. "
         f"Name it with --{what}.{hint or _joined_hint(names)}"
     )
 
@@ -88,7 +88,7 @@ def _check(field: str, names: Sequence[str], option: str, where: str, hint: str)
         return
     close = difflib.get_close_matches(field, names, 1)
     meant = f" Did you mean {close[0]!r}?" if close else hint or _joined_hint(names)
-    raise DataError(f"{where}: no field {field!r}; there are {listed(names)}. Name it with {option}.{meant}")
+    raise DataError(f"{where}: no field {field!r}; the record has {listed(names)}. Name it with {option}.{meant}")
 
 
 def listed(names: Iterable[str]) -> str:

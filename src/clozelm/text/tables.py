@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
@@ -19,6 +19,7 @@ Quoting = Literal["auto", "csv", "none"]
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "|"}
 _NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 _EXCEL = re.compile(r"sep=(.)\n")
+_RETURN = "\0"  # stands in for a carriage return, which `csv` takes for the end of a row; no text has it
 _ESCAPED = re.compile(r"\\(.)")
 
 
@@ -139,7 +140,7 @@ def _divided(
     if tables:
         every = [DELIMITERS[each] for each in ([delimiter] if is_table else []) + list(tables)]
         raise DataError(f"{name}: fields could be divided by {' or '.join(every)}; say which with --delimiter.")
-    if expected.failed and expected.width == 1:
+    if expected.width == 1 and (expected.failed or header):
         expected = _better_failure(expected, others)
     return delimiter, expected
 
@@ -167,10 +168,10 @@ def _parsed(text: str, line: int, delimiter: str, *, quoting: Quoting) -> _Parse
     as_characters = _Parsed(plain.rows, how="with quotes as characters of the text")
     if quoted.failed:
         return as_characters
-    if len(plain.rows) == len(quoted.rows):
-        return quoted if delimiter != "\t" or _is_quoted(plain.rows, quoted.rows) else as_characters
-    if delimiter == "\t":
+    if delimiter == "\t" and not _is_quoted(plain.rows, quoted.rows):
         return as_characters
+    if len(plain.rows) == len(quoted.rows):
+        return quoted
     joined = next(row.line for row in quoted.rows if any("\n" in field for field in row.fields))
     why = "has quotes that would join it with the next lines, each of which is a row of as many fields by itself"
     return _Parsed(plain.rows, failed=(joined, f"{why}; say which is meant with --quoting csv or --quoting none."))
@@ -188,15 +189,25 @@ def _plain(text: str, line: int, delimiter: str) -> _Parsed:
 def _quoted(text: str, line: int, delimiter: str) -> _Parsed:
     """Read rows as RFC 4180 has it, or as the usual writers deviate from it; the failure is that of the RFC."""
     csv.field_size_limit(max(csv.field_size_limit(), min(len(text), 2**31 - 1)))
-    has_spaces = delimiter != "\t" and re.search(f'{re.escape(delimiter)} +"', text) is not None
-    if has_spaces and (spaced := _strictly_quoted(text, line, delimiter, skips_spaces=True)).failed is None:
-        return spaced
     parsed = _strictly_quoted(text, line, delimiter)
+    if delimiter != "\t" and re.search(f'{re.escape(delimiter)} +"', text):
+        spaced = _strictly_quoted(text, line, delimiter, skips_spaces=True)
+        if spaced.failed is None and (parsed.failed or _has_quotes_after_spaces(parsed.rows, spaced.rows)):
+            return spaced
     if parsed.failed and '\\"' in text:
         unescaped = _strictly_quoted(_ESCAPED.sub(_doubled, text), line, delimiter)
         if unescaped.failed is None:
             return _Parsed(unescaped.rows, how="with backslashes before inner quotes")
     return parsed
+
+
+def _has_quotes_after_spaces(kept: list[Row], skipped: list[Row]) -> bool:
+    """Whether skipping spaces changed more than that they are gone: what was a character became quoting."""
+    if len(kept) != len(skipped):
+        return False
+    rows = zip(kept, skipped, strict=True)
+    pairs = ((a, b) for before, after in rows for a, b in zip(before.fields, after.fields, strict=True))
+    return any(after not in (before, before.lstrip(" ")) for before, after in pairs)
 
 
 def _doubled(match: re.Match[str]) -> str:
@@ -206,14 +217,13 @@ def _doubled(match: re.Match[str]) -> str:
 
 def _strictly_quoted(text: str, line: int, delimiter: str, *, skips_spaces: bool = False) -> _Parsed:
     rows: list[Row] = []
-    reader = csv.reader(
-        (each + "\n" for each in text.split("\n")), delimiter=delimiter, strict=True, skipinitialspace=skips_spaces
-    )
+    lines = (each + "\n" for each in text.replace("\r", _RETURN).split("\n"))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=skips_spaces)
     start = line
     try:
         for fields in reader:
             is_blank = len(fields) == 1 and fields[0].isspace()
-            rows.append(Row(start, [] if is_blank else fields))
+            rows.append(Row(start, [] if is_blank else [each.replace(_RETURN, "\r") for each in fields]))
             start = line + reader.line_num
     except csv.Error as error:
         sound = _of_one_width(rows)
@@ -236,17 +246,25 @@ def _of_one_width(rows: list[Row]) -> _Parsed:
     return _Parsed(rows)
 
 
+def _same_rows(plain: Sequence[Row], quoted: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
+    """Pair the rows that stand in one line both ways, the header left out."""
+    lines = {row.line: row for row in plain if row.fields}
+    for row in [row for row in quoted if row.fields][1:]:
+        if not any("\n" in each for each in row.fields):
+            yield lines[row.line], row
+
+
 def _is_quoted(plain: list[Row], quoted: list[Row]) -> bool:
     """Whether quotes are those of a writer: only on fields that need them, or on all of a column.
 
-    ``plain`` and ``quoted`` are the same rows read both ways. A quote inside a field that is not quoted is
+    ``plain`` and ``quoted`` are the same text read both ways. A quote inside a field that is not quoted is
     never a writer's; some writers quote every field with a comma.
     """
     needless: set[int] = set()
     has_commas: set[int] = set()
     bare: set[int] = set()
     is_comma_bare = False
-    for raw, read in zip(plain[1:], quoted[1:], strict=True):
+    for raw, read in _same_rows(plain, quoted):
         for column, (before, after) in enumerate(zip(raw.fields, read.fields, strict=True)):
             if before == after:
                 if '"' in before:
@@ -254,6 +272,6 @@ def _is_quoted(plain: list[Row], quoted: list[Row]) -> bool:
                 is_comma_bare = is_comma_bare or "," in before
                 if before:
                     bare.add(column)
-            elif '"' not in after:
+            elif '"' not in after and "\r" not in after:
                 (has_commas if "," in after else needless).add(column)
     return not (needless | (has_commas if is_comma_bare else set())) & bare

@@ -54,7 +54,7 @@ def _field(names: Sequence[str], wanted: str | None, usual: Sequence[str], where
     name = wanted or next((each for each in usual if each in names), None)
     if name is None or name not in names:
         sought = repr(name) if name else " or ".join(usual)
-        raise DataError(f"{where}: no field {sought}; there are {listed(names)}. Name it with {option}.")
+        raise DataError(f"{where}: no field {sought}; the record has {listed(names)}. Name it with {option}.")
     return name
 
 
