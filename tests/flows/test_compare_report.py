@@ -139,12 +139,12 @@ def test_a_finished_run_without_its_checkpoints_is_not_measured_as_it_began(
     ("content", "said"),
     [
         ('{"text": "a", "label": "x"}\n', "has 1 different labels in field 'label'"),
-        ('{"text": "a"}\n', "train.jsonl:1: no field 'label'; the record has text."),
-        ('{"text": "a", "label": null}\n', "train.jsonl:1: field 'label' is empty."),
+        ('{"text": "a"}\n', "train.jsonl:1: no field 'label'; the record has 'text'."),
+        ('{"text": "a", "label": null}\n', "train.jsonl:1: label 'label' is missing (null)"),
         ('{"text": ["a"], "label": "x"}\n', "train.jsonl:1: field 'text' is a list, not text."),
-        ('{"text": "\\ud800", "label": "x"}\n', "train.jsonl:1: field 'text' holds half a surrogate pair"),
+        ('{"text": "a", "label": "\\ud800"}\n', "train.jsonl:1: label 'label' is '\\ud800'"),
         ("nothing\n", "train.jsonl:1: not a JSON record"),
-        (None, "there is no such file of labelled texts"),
+        (None, "train.jsonl: no such file or directory."),
     ],
 )
 def test_labels_that_cannot_be_learned_are_refused(content: str | None, said: str, tmp_path: Path) -> None:

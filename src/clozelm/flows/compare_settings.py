@@ -75,7 +75,7 @@ class MeasureSettings(Section):
     pairs_limit: int | None = setting(None, "Most pairs of each file; none = all.", ge=1)
     probe: str | None = setting(None, "Labelled texts that a linear probe learns from; none = not measured.")
     probe_dev: str | None = setting(None, "Labelled texts that the probe is judged on.")
-    probe_text: str = setting("text", "Field of the text; several, as in title,text, are joined.")
+    probe_text: str = setting("text", "Field of the text; two, as in title,text, are joined.")
     probe_label: str = setting("label", "Field of the label.")
 
     @model_validator(mode="after")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +10,7 @@ from numpy.typing import NDArray
 
 from clozelm.errors import DataError, SettingsError
 from clozelm.flows.compare_settings import MeasureSettings
-from clozelm.text.records import records
-from clozelm.text.valid import is_valid
+from clozelm.text.labelled import Wanted, read_examples
 
 
 class Labelled(NamedTuple):
@@ -23,30 +21,12 @@ class Labelled(NamedTuple):
 
 
 def read_labelled(path: Path, *, text: str, label: str) -> Labelled:
-    """Read a .csv, .tsv or .jsonl file of texts with labels; the first row of a table names the fields."""
-    texts, labels = [], []
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file of labelled texts.")
-    for where, record in records(path):
-        parts = [_value(record, name, where) for name in (*text.split(","), label)]
-        texts.append("\n".join(parts[:-1]))
-        labels.append(parts[-1])
+    """Read labelled texts as fine-tuning does; a pair is joined by a line end."""
+    examples = read_examples(path, Wanted(text=text.split(","), label=label)).examples
+    labels = [str(example.label) for example in examples]
     if len(set(labels)) < 2:
         raise DataError(f"{path} has {len(set(labels))} different labels in field {label!r}: a probe needs two.")
-    return Labelled(texts, labels)
-
-
-def _value(record: Mapping[str, Any], name: str, where: str) -> str:
-    """Return a field as text; numbers are written out, what is missing or no text is refused."""
-    if name not in record:
-        raise DataError(f"{where}: no field {name!r}; the record has {', '.join(map(str, record)) or 'no fields'}.")
-    value = record[name]
-    if value is None or isinstance(value, list | dict):
-        shown = "empty" if value is None else f"a {type(value).__name__}, not text"
-        raise DataError(f"{where}: field {name!r} is {shown}.")
-    if not is_valid(str(value)):
-        raise DataError(f"{where}: field {name!r} holds half a surrogate pair, which is no character.")
-    return str(value)
+    return Labelled(["\n".join(example.texts) for example in examples], labels)
 
 
 def check_probe(settings: MeasureSettings) -> tuple[Labelled, Labelled] | None:
