@@ -24,7 +24,7 @@ SIDEWAYS = {("data", "text"), ("hub", "tasks"), ("cli", "serve")}
 ROOMS = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 TORCH_ROOMS = {"types", "nn", "objectives", "families", "tasks", "hub", "infer", "export", "train", "explain"}
 NEVER = {"transformers", "accelerate", "datasets", "pytest"}
-PROBE_ROOMS = {"flows"}
+PROBE_ROOMS = {"flows", "tasks"}
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,1 @@
+"""Tasks that labels teach: tags of words, figures of quality, calibration."""
