@@ -75,6 +75,16 @@ def smoothed(values: Sequence[float] | Series, share: float = 0.02) -> Series:
     return means
 
 
+def tidy(axes: Axes, title: str) -> None:
+    """Give a plot its title, a faint grid and no box."""
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10, parse_math=False)
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.margins(y=0.08)
+
+
 def _series(rows: list[Mapping[str, Any]], key: str) -> tuple[Series, Series]:
     """Return the tokens and values of the records that have both."""
     pairs = [
@@ -134,12 +144,7 @@ def _finish(axes: Axes, *, title: str, log: bool) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axes.set_xlabel("tokens seen")
     axes.set_ylabel("loss in nats per predicted piece")
-    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10)
-    axes.grid(color=_FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.margins(y=0.08)
+    tidy(axes, title)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="lower left", fontsize=9)
 

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from clozelm.report.comparison import shown
-from clozelm.report.page_style import STYLE
-from clozelm.report.svg import COLOURS, Line, forest, line_chart, point_chart, sign
+from clozelm.report.page_parts import capital, document, legend, swatch
+from clozelm.report.svg import Line, forest, line_chart, point_chart
 
 Report = Mapping[str, Any]
 _AXES = (("tokens", "tokens seen", ""), ("flops", "FLOPs the objective had to do", ""), ("seconds", "seconds", ""))
@@ -19,13 +19,7 @@ def page(report: Report) -> str:
     """Return the page of a report made by ``clozelm.report.comparison.build``."""
     parts = [*_head(report), *_table(report), *_reading(report), *_differences(report), *_curves(report)]
     parts += [*_compute(report), *_costs(report), *_arms(report), *_notes(report)]
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(report['title'])}</title><style>{STYLE}</style></head>\n<body><main>\n{body}\n"
-        "</main></body></html>\n"
-    )
+    return document(report["title"], parts)
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -45,10 +39,10 @@ def _reading(report: Report) -> Iterator[str]:
     yield f"<section><h2>What it shows</h2><p>{escape(report['summary'])}</p>"
     for measure in report["measures"]:
         if measure["reading"]:
-            yield f'<h3>{escape(_capital(measure["title"]))}</h3><ul class="reading">'
+            yield f'<h3>{escape(capital(measure["title"]))}</h3><ul class="reading">'
             verdicts = [each["verdict"] for each in measure["differences"].values()]
             for line, verdict in zip(measure["reading"], verdicts, strict=True):
-                said = _capital(line.partition(": ")[2])
+                said = capital(line.partition(": ")[2])
                 yield f'<li class="{verdict.replace(" ", "-")}">{escape(said)}</li>'
             yield "</ul>"
     yield "</section>"
@@ -67,7 +61,7 @@ def _table(report: Report) -> Iterator[str]:
         yield f"<th>{escape(one['title'])}<small>{escape(unit)}{arrow}</small></th>"
     yield "</tr></thead><tbody>"
     for number, arm in enumerate(report["arms"]):
-        yield f"<tr><th>{_swatch(number)}{escape(arm['label'])}{' <small>reference</small>' * (number == 0)}</th>"
+        yield f"<tr><th>{swatch(number)}{escape(arm['label'])}{' <small>reference</small>' * (number == 0)}</th>"
         for one in measures:
             yield _cell(one, arm["name"])
         yield "</tr>"
@@ -192,7 +186,7 @@ def _costs(report: Report) -> Iterator[str]:
     yield from (f"<th>{escape(one['title'])}</th>" for one in costs)
     yield "</tr></thead><tbody>"
     for number, arm in enumerate(report["arms"]):
-        yield f"<tr><th>{_swatch(number)}{escape(arm['label'])}</th>"
+        yield f"<tr><th>{swatch(number)}{escape(arm['label'])}</th>"
         yield from (f"<td>{shown(one['arms'].get(arm['name']), one['unit'])}</td>" for one in costs)
         yield "</tr>"
     yield '</tbody></table></div><ul class="fine">'
@@ -203,7 +197,7 @@ def _costs(report: Report) -> Iterator[str]:
 def _arms(report: Report) -> Iterator[str]:
     yield '<section><h2>The arms</h2><dl class="arms">'
     for number, arm in enumerate(report["arms"]):
-        yield f"<dt>{_swatch(number)}{escape(arm['label'])}</dt><dd>"
+        yield f"<dt>{swatch(number)}{escape(arm['label'])}</dt><dd>"
         if arm["about"]:
             yield f"<p>{escape(arm['about'])}</p>"
         yield '<p class="settings">'
@@ -227,19 +221,10 @@ def _notes(report: Report) -> Iterator[str]:
 
 
 def _legend(report: Report) -> str:
-    arms = (f"<span>{_swatch(number)}{escape(arm['label'])}</span>" for number, arm in enumerate(report["arms"]))
-    return f'<p class="legend">{"".join(arms)}</p>'
-
-
-def _swatch(number: int) -> str:
-    return f'<i class="swatch t{number % COLOURS}" aria-hidden="true">{sign(number)}</i>'
+    return legend((number, arm["label"]) for number, arm in enumerate(report["arms"]))
 
 
 def _toml(value: Any) -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clozelm.rng import generator
 
 _RESAMPLES = 2000
+_NORMAL_QUANTILE = 1.959963984540054
 _ROUNDING = 1e-12  # of a value: what equal differences differ by
 
 
@@ -91,6 +92,17 @@ def paired_bootstrap(
         differences = totals[:, 0] / totals[:, 1] - totals[:, 2] / totals[:, 3]
     low, high = np.percentile(differences[np.isfinite(differences)], [2.5, 97.5])
     return float(low), float(high)
+
+
+def share_interval(hits: float, count: int) -> tuple[float, float]:
+    """Return the 95% interval of a share of ``count`` (Wilson 1927), inside 0 and 1; of nothing, all of it."""
+    if count == 0:
+        return 0.0, 1.0
+    share, z = hits / count, _NORMAL_QUANTILE
+    middle, spread = share + z * z / (2 * count), z * math.sqrt((share * (1 - share) + z * z / (4 * count)) / count)
+    below = 1 + z * z / count
+    low, high = (middle - spread) / below, (middle + spread) / below
+    return (0.0 if hits <= 0 else low), (1.0 if hits >= count else high)
 
 
 def t_tail(t: float, degrees: int) -> float:

@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 520, 310
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 18, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 48
 _SIGNS = "●■▲◆▼✚✖★"
 COLOURS = 8
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing drawn: its colour (an arm's number), points (x, y), and the 95% interval of y at each or None."""
+    """One thing drawn: its colour (an arm's number), points (x, y), and the 95% interval of y at each or None.
+
+    A faint line has no mark, others have one at the end, and a marked one at every point.
+    """
 
     colour: int
     points: Sequence[tuple[float, float]]
     intervals: Sequence[tuple[float, float] | None] = ()
     is_faint: bool = False
+    is_marked: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,56 +47,143 @@ class Axis:
         first = math.ceil(self.low / step - 1e-9)
         return [index * step for index in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
+    def written(self, tick: float) -> str:
+        """Write a tick with the digits that tell it from its neighbours, and thousands as k, M, G, T, P."""
+        largest, ticks = max(abs(self.low), abs(self.high)), self.ticks()
+        power = max(0, min(int(math.log10(largest)) // 3, 6)) if largest >= 10_000 else 0
+        spacing = (ticks[1] - ticks[0]) / 1000**power if len(ticks) > 1 else 1.0
+        if tick == 0.0:
+            return "0"
+        digits = max(0, -math.floor(math.log10(spacing) + 1e-9))
+        return f"{tick / 1000**power:.{digits}f}".replace("-", "−") + ["", "k", "M", "G", "T", "P", "E"][power]
+
+
+@dataclass(frozen=True)
+class LogAxis:
+    """A logarithmic scale from data above 0 to pixels."""
+
+    low: float
+    high: float
+    begin: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
+        share = math.log(value / self.low) / math.log(self.high / self.low)
+        return self.begin + share * (self.end - self.begin)
+
+    def ticks(self, count: int = 8) -> list[float]:
+        """Return 1, 2 and 5 of every power of ten on the axis, or fewer where these are more than ``count``."""
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        for factors in ((1, 2, 5), (1, 3), (1,)):
+            every = [factor * 10.0**power for power in powers for factor in factors]
+            kept = [tick for tick in every if self.low * (1 - 1e-9) <= tick <= self.high * (1 + 1e-9)]
+            if len(kept) <= count:
+                break
+        return kept
+
+    def written(self, tick: float) -> str:
+        """Write a tick, thousands as k, M, G, T, P."""
+        power = max(0, min(math.floor(math.log10(tick) + 1e-9) // 3, 6)) if tick >= 10_000 else 0
+        return f"{tick / 1000**power:g}" + ["", "k", "M", "G", "T", "P", "E"][power]
+
+
+Scale = Axis | LogAxis
+
 
 def sign(colour: int) -> str:
     """Return the mark of an arm, so that colour is not all that tells arms apart."""
     return _SIGNS[colour % len(_SIGNS)]
 
 
-def line_chart(lines: Sequence[Line], *, x_label: str, y_label: str, title: str) -> str:
-    """Draw lines over an axis that begins at 0, with a mark at the end of each."""
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    is_log: bool = False,
+    uprights: Sequence[tuple[float, str]] = (),
+) -> str:
+    """Draw lines and the bands of their intervals over an axis that begins at 0, or a logarithmic one.
+
+    ``uprights`` are places on it to mark, each with a word.
+    """
     drawn = [line for line in lines if line.points]
-    x, y = _axes(drawn, x_from_zero=True)
-    parts = list(_frame(x, y, x_label, y_label))
+    x, y = _log_axes(drawn) if is_log else _axes(drawn, x_from_zero=True)
+    parts = [*frame(x, y, x_label, y_label), *(_band(line, x, y) for line in drawn if line.intervals)]
+    parts += [part for at, word in uprights for part in _upright(x, at, word)]
     for line in drawn:
         faint = " faint" if line.is_faint else ""
         path = " ".join(f"{x(px):.1f},{y(py):.1f}" for px, py in line.points)
         parts.append(f'<polyline class="line c{line.colour % COLOURS}{faint}" points="{path}"/>')
         if not line.is_faint:
-            parts.append(_mark(line.colour, x(line.points[-1][0]), y(line.points[-1][1])))
-    return _svg(parts, title)
+            marked = line.points if line.is_marked else line.points[-1:]
+            parts += [mark(line.colour, x(px), y(py)) for px, py in marked]
+    return drawing(parts, title)
 
 
 def point_chart(lines: Sequence[Line], *, x_label: str, y_label: str, title: str) -> str:
     """Draw a point for every arm, with its interval upright."""
     drawn = [line for line in lines if line.points]
     x, y = _axes(drawn, x_from_zero=True)
-    parts = list(_frame(x, y, x_label, y_label))
+    parts = list(frame(x, y, x_label, y_label))
     for line in drawn:
         for (px, py), interval in zip(line.points, line.intervals or [None] * len(line.points), strict=True):
             if interval is not None:
                 low, high = (y(max(min(end, y.high), y.low)) for end in interval)
-                parts.append(_stroke(line.colour, (x(px), low), (x(px), high)))
-            parts.append(_mark(line.colour, x(px), y(py)))
-    return _svg(parts, title)
+                parts.append(stroke(line.colour, (x(px), low), (x(px), high)))
+            parts.append(mark(line.colour, x(px), y(py)))
+    return drawing(parts, title)
 
 
 def forest(rows: Sequence[tuple[str, Line]], *, x_label: str, title: str) -> str:
     """Draw a row for every named difference: a point with its interval, and an upright line at no difference."""
-    height = 34 * len(rows) + 14 + _BOTTOM
+    height = 34 * len(rows) + 14 + BOTTOM
     ends = [end for _, line in rows for each in line.intervals if each is not None for end in each]
     reach = max([abs(end) for end in ends] + [abs(px) for _, line in rows for px, _ in line.points] + [1e-9]) * 1.08
-    x = Axis(-reach, reach, 170, WIDTH - _RIGHT)
-    parts = list(_ticks_below(x, height - _BOTTOM, x_label))
-    parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{height - _BOTTOM}"/>')
+    x = Axis(-reach, reach, 170, WIDTH - RIGHT)
+    parts = list(_ticks_below(x, height - BOTTOM, x_label))
+    parts.append(f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="4" y2="{height - BOTTOM}"/>')
     for number, (label, line) in enumerate(rows):
         at = 24 + 34 * number
         parts.append(f'<text class="name" x="0" y="{at + 4}">{escape(label)}</text>')
         for (px, _), interval in zip(line.points, line.intervals or [None] * len(line.points), strict=True):
             if interval is not None:
-                parts.append(_stroke(line.colour, (x(interval[0]), at), (x(interval[1]), at)))
-            parts.append(_mark(line.colour, x(px), at))
-    return _svg(parts, title, height)
+                parts.append(stroke(line.colour, (x(interval[0]), at), (x(interval[1]), at)))
+            parts.append(mark(line.colour, x(px), at))
+    return drawing(parts, title, height)
+
+
+def frame(x: Scale, y: Axis, x_label: str, y_label: str) -> Iterator[str]:
+    """Draw the grid, the ticks and what the axes are."""
+    for tick in y.ticks():
+        at = y(tick)
+        yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
+        yield f'<text class="tick" x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{y.written(tick)}</text>'
+    yield from _ticks_below(x, HEIGHT - BOTTOM, x_label)
+    middle = (HEIGHT - BOTTOM + TOP) / 2
+    yield f'<text class="axis" transform="translate(14 {middle:.0f}) rotate(-90)">{escape(y_label)}</text>'
+
+
+def mark(colour: int, x: float, y: float) -> str:
+    """Draw the sign of a colour at a pixel."""
+    return f'<text class="mark f{colour % COLOURS}" x="{x:.1f}" y="{y + 4.5:.1f}">{sign(colour)}</text>'
+
+
+def stroke(colour: int, begin: tuple[float, float], end: tuple[float, float]) -> str:
+    """Draw an interval between two pixels."""
+    (x1, y1), (x2, y2) = begin, end
+    return f'<line class="interval c{colour % COLOURS}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def drawing(parts: Sequence[str], title: str, height: float = HEIGHT) -> str:
+    """Put what was drawn together; ``title`` is what a screen reader says."""
+    inner = "".join(parts)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}">'
+        f"<title>{escape(title)}</title>{inner}</svg>"
+    )
 
 
 def _axes(lines: Sequence[Line], *, x_from_zero: bool) -> tuple[Axis, Axis]:
@@ -104,56 +195,42 @@ def _axes(lines: Sequence[Line], *, x_from_zero: bool) -> tuple[Axis, Axis]:
     kept = [end for end in reach if min(ys) - 2 * spread <= end <= max(ys) + 2 * spread]
     kept += [min(max(end, min(ys) - 2 * spread), max(ys) + 2 * spread) for end in reach]
     low, high = min(ys + kept), max(ys + kept)
-    margin = 0.06 * (high - low) or 0.05
+    margin = 0.06 * (high - low) or 0.5 * spread
     right = max(xs) * 1.04 or 1.0
     return (
-        Axis(0.0 if x_from_zero else min(xs), right, _LEFT, WIDTH - _RIGHT),
-        Axis(low - margin, high + margin, HEIGHT - _BOTTOM, _TOP),
+        Axis(0.0 if x_from_zero else min(xs), right, LEFT, WIDTH - RIGHT),
+        Axis(low - margin, high + margin, HEIGHT - BOTTOM, TOP),
     )
 
 
-def _frame(x: Axis, y: Axis, x_label: str, y_label: str) -> Iterator[str]:
-    for tick in y.ticks():
-        at = y(tick)
-        yield f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>'
-        yield f'<text class="tick" x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{_short(tick, y)}</text>'
-    yield from _ticks_below(x, HEIGHT - _BOTTOM, x_label)
-    middle = (HEIGHT - _BOTTOM + _TOP) / 2
-    yield f'<text class="axis" transform="translate(14 {middle:.0f}) rotate(-90)">{escape(y_label)}</text>'
+def _log_axes(lines: Sequence[Line]) -> tuple[LogAxis, Axis]:
+    xs = [px for line in lines for px, _ in line.points]
+    _, y = _axes(lines, x_from_zero=False)
+    return LogAxis(min(xs) / 1.25, max(xs) * 1.25, LEFT, WIDTH - RIGHT), y
 
 
-def _ticks_below(x: Axis, bottom: float, label: str) -> Iterator[str]:
+def _band(line: Line, x: Scale, y: Axis) -> str:
+    """Fill between the ends of the intervals, cut where they leave the chart."""
+    known = [
+        (x(px), *(y(max(min(end, y.high), y.low)) for end in interval))
+        for (px, _), interval in zip(line.points, line.intervals, strict=True)
+        if interval is not None
+    ]
+    path = [f"{px:.1f},{low:.1f}" for px, low, _ in known] + [f"{px:.1f},{high:.1f}" for px, _, high in known[::-1]]
+    return f'<polygon class="band f{line.colour % COLOURS}" points="{" ".join(path)}"/>'
+
+
+def _upright(x: Scale, at: float, word: str) -> Iterator[str]:
+    pixel = x(at)
+    is_right = pixel > (x.begin + x.end) / 2
+    yield f'<line class="zero" x1="{pixel:.1f}" x2="{pixel:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+    anchor, place = ("end", pixel - 5) if is_right else ("start", pixel + 5)
+    yield f'<text class="tick" x="{place:.1f}" y="{TOP + 11}" text-anchor="{anchor}">{escape(word)}</text>'
+
+
+def _ticks_below(x: Scale, bottom: float, label: str) -> Iterator[str]:
     for tick in x.ticks():
         at = x(tick)
         yield f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
-        yield f'<text class="tick" x="{at:.1f}" y="{bottom + 19}" text-anchor="middle">{_short(tick, x)}</text>'
+        yield f'<text class="tick" x="{at:.1f}" y="{bottom + 19}" text-anchor="middle">{x.written(tick)}</text>'
     yield f'<text class="axis" x="{(x.begin + x.end) / 2:.0f}" y="{bottom + 40}">{escape(label)}</text>'
-
-
-def _short(value: float, axis: Axis) -> str:
-    """Write a tick with the digits that tell it from its neighbours, and thousands as k, M, G, T, P."""
-    largest = max(abs(axis.low), abs(axis.high))
-    power = max(0, min(int(math.log10(largest)) // 3, 6)) if largest >= 10_000 else 0
-    scaled = value / 1000**power
-    spacing = (axis.ticks()[1] - axis.ticks()[0]) / 1000**power if len(axis.ticks()) > 1 else 1.0
-    if value == 0.0:
-        return "0"
-    digits = max(0, -math.floor(math.log10(spacing) + 1e-9))
-    return f"{scaled:.{digits}f}".replace("-", "−") + ["", "k", "M", "G", "T", "P", "E"][power]
-
-
-def _mark(colour: int, x: float, y: float) -> str:
-    return f'<text class="mark f{colour % COLOURS}" x="{x:.1f}" y="{y + 4.5:.1f}">{sign(colour)}</text>'
-
-
-def _stroke(colour: int, begin: tuple[float, float], end: tuple[float, float]) -> str:
-    (x1, y1), (x2, y2) = begin, end
-    return f'<line class="interval c{colour % COLOURS}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _svg(parts: Sequence[str], title: str, height: float = HEIGHT) -> str:
-    inner = "".join(parts)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}">'
-        f"<title>{escape(title)}</title>{inner}</svg>"
-    )
