@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[list[str], typer.Argument(help="Files, directories or globs of text.")],
+    model: Annotated[Path, typer.Argument(help="A run, a Hugging Face model directory, or a fine-tuned model.")],
+    text: Annotated[list[str], typer.Argument(help="Text; for a fine-tuned model one file of examples.")],
     documents: Annotated[str, typer.Option(help="auto, line, block, record or file.")] = "auto",
-    field: Annotated[str, typer.Option(help="Text field of records; several are joined.")] = "text",
+    field: Annotated[
+        str | None, typer.Option(help="Field of the text; several are joined, two are a pair to a classifier.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Field of the label, or column of the tag.")] = None,
     rate: Annotated[float, typer.Option(help="Share of tokens, or words, hidden.")] = 0.15,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the fixed masks.")] = 0,
     max_documents: Annotated[int | None, typer.Option(help="Most documents read.", min=1)] = None,
@@ -23,14 +26,20 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
 ) -> None:
-    """Report loss, perplexity, accuracy and bits per byte of MODEL on TEXT, with fixed masks."""
+    """Report how good MODEL is on TEXT: loss and bits per byte, or figures of the task it was fine-tuned for."""
+    from clozelm.hub.classifier import is_classifier
+    from clozelm.hub.load import model_directory
+
+    if is_classifier(model_directory(model)):
+        _evaluate_task(model, text, field, label, device, as_json=as_json)
+        return
     from clozelm.data.prepare import PrepareSettings
     from clozelm.flows.model import load
     from clozelm.masking.rates import checked_rate
     from clozelm.settings import load as load_settings
 
     checked_rate(rate, name="--rate")
-    reading = load_settings(PrepareSettings, {"documents": documents, "field": field}).reading()
+    reading = load_settings(PrepareSettings, {"documents": documents, "field": field or "text"}).reading()
     result = load(model, device=device).evaluate(
         list(text), reading=reading, rate=rate, seed=seed, max_documents=max_documents, row_length=row_length
     )
@@ -38,6 +47,34 @@ def evaluate(
         typer.echo(json.dumps(to_json(result), allow_nan=False))
     else:
         _show(result)
+
+
+def _evaluate_task(
+    model: Path, files: list[str], field: str | None, label: str | None, device: str, *, as_json: bool
+) -> None:
+    """Show the figures of a classifier or a tagger on a file of examples."""
+    from clozelm.errors import DataError
+    from clozelm.flows.predict import evaluate_tags, evaluate_texts
+    from clozelm.infer.predict import Predictor
+    from clozelm.report.finetune_table import lines
+    from clozelm.tasks.tag import Tag
+    from clozelm.text.conll import TaggedForm
+    from clozelm.text.labelled import Wanted
+    from clozelm.text.record_files import TableForm
+
+    if len(files) > 1:
+        raise DataError(f"A fine-tuned model is measured on one file of examples, not on {len(files)}.")
+    predictor = Predictor.open(model, device=device)
+    if isinstance(predictor.task, Tag):
+        results = evaluate_tags(predictor, files[0], form=TaggedForm(word=field, tag=label))
+    else:
+        fields = None if field is None else tuple(field.split(","))
+        results = evaluate_texts(predictor, files[0], wanted=Wanted(text=fields, label=label), form=TableForm())
+    if as_json:
+        typer.echo(json.dumps(results, ensure_ascii=False))
+        return
+    for line in lines(results | {"model": str(model)}):
+        typer.echo(line)
 
 
 def to_json(result: "TextEvaluation") -> dict[str, object]:

@@ -25,6 +25,8 @@ COMMANDS = (
     "pretrain",
     "adapt",
     "compare",
+    "finetune",
+    "predict",
     "evaluate",
     "fill",
     "score",

@@ -19,11 +19,13 @@ class Settable(StrEnum):
     pretrain = "pretrain"
     prepare = "prepare"
     compare = "compare"
+    finetune = "finetune"
 
 
 _HOMES = {
     Settable.pretrain: ("clozelm.train.settings", "PretrainSettings"),
     Settable.prepare: ("clozelm.data.prepare", "PrepareSettings"),
+    Settable.finetune: ("clozelm.train.finetune_settings", "FinetuneSettings"),
     Settable.compare: ("clozelm.flows.compare_settings", "ComparisonSettings"),
 }
 

@@ -35,7 +35,7 @@ class ProgressLine:
         line.append(f"{self.loss:.3f}", style="bold green" if is_below else "bold yellow")
         line.append("  " if self.unigram is None else f" (unigram {self.unigram:.2f})  ")
         line.append(f"{report.tokens / self.seconds:,.0f} tokens/s  ")
-        line.append(f"{report.peak_share * report.seconds / self.seconds:.0%} of matrix peak  {_clock(left)} left")
+        line.append(f"{report.peak_share * report.seconds / self.seconds:.0%} of matrix peak  {clock(left)} left")
         return line
 
 
@@ -79,6 +79,7 @@ def _mixed(old: float | None, new: float) -> float:
     return new if old is None else _SMOOTHING * old + (1 - _SMOOTHING) * new
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Write seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"

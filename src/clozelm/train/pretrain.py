@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 import statistics
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from clozelm.errors import TrainingError
@@ -25,6 +22,7 @@ from clozelm.train.denormals import flushed_denormals
 from clozelm.train.plan import StepData
 from clozelm.train.run import Run
 from clozelm.train.settings import PretrainSettings
+from clozelm.train.signals import stop_signals
 from clozelm.train.tally import Tally
 
 
@@ -82,7 +80,7 @@ def pretrain(
 def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
     """Drive an opened run to its last step; see ``pretrain``."""
     last = run.num_steps if stop_after is None else min(run.num_steps, run.step + stop_after)
-    with closing(run), _stop_signals() as stop:
+    with closing(run), stop_signals() as stop:
         while run.step < last:
             with flushed_denormals():
                 report = _step(run, run.mask_rate())
@@ -192,28 +190,3 @@ def _evaluated(run: Run, report: StepReport) -> StepReport:
 def _flat(report: StepReport) -> dict[str, Any]:
     values = asdict(report)
     return {**{key: value for key, value in values.items() if key != "terms"}, **report.terms}
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn SIGTERM and Ctrl-C into an event while training, a second Ctrl-C into what it usually is.
-
-    Only a main thread may catch signals; in another the event never sets.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    for name in before:
-        signal.signal(name, stop)
-    try:
-        yield event
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

@@ -1,0 +1,136 @@
+"""`cloze finetune`: make a classifier or a tagger of a pretrained model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clozelm.flows.task_data import TaskData
+    from clozelm.text.examples import Problem
+    from clozelm.train.finetune_settings import FinetuneSettings
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Make a classifier or a tagger of a pretrained model."
+)
+
+ModelArgument = Annotated[Path, typer.Argument(help="A run, or a Hugging Face model directory.")]
+OutOption = Annotated[
+    Path, typer.Option(help="Directory for model and report; one of the same settings is resumed.")
+]
+DevOption = Annotated[Path | None, typer.Option(help="Examples to judge on; else a tenth of TRAIN is held out.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value; see `cloze settings finetune`.")
+]
+EpochsOption = Annotated[float | None, typer.Option(help="Times that every example is seen.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of head, order and dropout.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read and show the examples, train nothing.")]
+
+
+@app.command("classify")
+def classify(
+    model: ModelArgument,
+    train: Annotated[
+        Path, typer.Argument(help="Texts with labels: csv, tsv, jsonl, parquet, or a data set's directory.")
+    ],
+    out: OutOption,
+    dev: DevOption = None,
+    text: Annotated[str | None, typer.Option(help="Field of the text; two, with a comma, for pairs.")] = None,
+    label: Annotated[str | None, typer.Option(help="Field of the label.")] = None,
+    multi: Annotated[bool, typer.Option("--multi", help="A text may have several labels, or none.")] = False,
+    separator: Annotated[str | None, typer.Option(help="What separates several labels in one field.")] = None,
+    regression: Annotated[bool, typer.Option("--regression", help="The label is a number to be met.")] = False,
+    delimiter: Annotated[
+        str | None, typer.Option(help="What separates the fields of a table; found out if left out.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the files; found out if left out.")] = None,
+    header: Annotated[
+        bool, typer.Option("--header/--no-header", help="Whether the first row of a table names the fields.")
+    ] = True,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Learn classes of texts or pairs from TRAIN, leaving a model, its figures and a page in OUT."""
+    from clozelm.errors import SettingsError
+    from clozelm.flows.task_data import ClassifyRequest, classify_data
+    from clozelm.text.labelled import Wanted
+    from clozelm.text.record_files import TableForm
+
+    if multi and regression:
+        raise SettingsError("--multi and --regression exclude each other: a label is a name or a number.")
+    settings = _settings(epochs, seed, set_)
+    fields = None if text is None else tuple(text.split(","))
+    problem: Problem = "regression" if regression else "multi" if multi or separator else "single"
+    request = ClassifyRequest(
+        train=train,
+        dev=dev,
+        wanted=Wanted(text=fields, label=label, problem=problem, separator=separator),
+        form=TableForm(delimiter=delimiter, encoding=encoding, header=header),
+        class_weights=settings.loss.class_weights,
+        seed=settings.run.seed,
+    )
+    _run(settings, model, classify_data(request), out, dry_run)
+
+
+@app.command("tag")
+def tag(
+    model: ModelArgument,
+    train: Annotated[
+        Path, typer.Argument(help="Words with tags: CoNLL columns, jsonl, or a data set's directory.")
+    ],
+    out: OutOption,
+    dev: DevOption = None,
+    word: Annotated[
+        str | None, typer.Option(help="Column of the word, from 1, or its field; found out if left out.")
+    ] = None,
+    tag_: Annotated[
+        str | None, typer.Option("--tag", help="Column of the tag, or its field; found out if left out.")
+    ] = None,
+    scheme: Annotated[str | None, typer.Option(help="BIO, IOB1, BIOES or IO; found out if left out.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the files; found out if left out.")] = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    set_: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Learn tags of words, such as named entities, from TRAIN, leaving a model, its figures and a page in OUT."""
+    from clozelm.flows.task_data import TagRequest, checked_scheme, tag_data
+    from clozelm.text.conll import TaggedForm
+
+    settings = _settings(epochs, seed, set_)
+    form = TaggedForm(word=word, tag=tag_, encoding=encoding)
+    request = TagRequest(train, dev, form, checked_scheme(scheme), settings.run.seed)
+    _run(settings, model, tag_data(request), out, dry_run)
+
+
+def _settings(epochs: float | None, seed: int | None, overrides: list[str] | None) -> "FinetuneSettings":
+    from clozelm.settings import load
+    from clozelm.train.finetune_settings import FinetuneSettings
+
+    short = {"budget.epochs": epochs, "run.seed": seed}
+    given = [f"{name}={value}" for name, value in short.items() if value is not None]
+    return load(FinetuneSettings, None, [*(overrides or []), *given])
+
+
+def _run(settings: "FinetuneSettings", model: Path, data: "TaskData", out: Path, dry_run: bool) -> None:
+    """Show what was read, train, and show how good the result is."""
+    from rich.console import Console
+
+    from clozelm.flows.finetune import MODEL, PAGE, tune
+    from clozelm.flows.task_preview import show_data
+    from clozelm.report.finetune_table import lines
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    show_data(data, console)
+    if dry_run:
+        return
+    results = tune(settings, model=model, data=data, out=out, console=console)
+    if results is None:
+        console.print("Stopped; the same command goes on.")
+        return
+    for line in lines(results):
+        console.print(line, soft_wrap=True)
+    console.print(f"\nReport: {out / PAGE}\nModel:  {out / MODEL}", soft_wrap=True)
+    console.print(f"Try:    cloze predict {out / MODEL} FILE", soft_wrap=True)

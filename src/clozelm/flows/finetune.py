@@ -1,0 +1,194 @@
+"""Fine-tune one model on one task with one seed: train, choose, calibrate, measure, save and report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from clozelm.errors import DataError
+from clozelm.flows.finetune_progress import show_tuning
+from clozelm.flows.finetune_result import hardest, predictions
+from clozelm.flows.task_data import TaskData
+from clozelm.hub.classifier import new_classifier, save_classifier
+from clozelm.hub.load import model_directory
+from clozelm.infer.predict import TASK_KEY
+from clozelm.tasks.calibration import calibrate
+from clozelm.tasks.classify import Classify
+from clozelm.tasks.task import Answers, Task
+from clozelm.text.atomic import disk_errors
+from clozelm.train import checkpoint
+from clozelm.train.finetune_settings import FinetuneSettings
+from clozelm.train.tuning import JOURNAL, Tuning
+
+RESULTS, PREDICTIONS, PAGE, MODEL = "results.json", "dev_predictions.jsonl", "report.html", "model"
+
+
+def tune(
+    settings: FinetuneSettings, *, model: str | Path, data: TaskData, out: str | Path, console: Console
+) -> dict[str, Any] | None:
+    """Fine-tune the model in a directory and leave everything in ``out``; return the results.
+
+    What is finished there is not done again; what is not goes on where it was left. None when a signal stopped it.
+    """
+    out = Path(out)
+    start = new_classifier(
+        model_directory(model),
+        kind=data.task.kind,
+        labels=data.task.labels,
+        problem=data.task.problem,
+        seed=settings.run.seed,
+        dropout=settings.model.dropout,
+        attention_dropout=settings.model.attention_dropout,
+    )
+    run = Tuning(settings, task=data.task, start=start, split=data.split, out=out)
+    run.open()
+    if (out / RESULTS).is_file():
+        console.print(f"{out} is finished; its results are shown.")
+        return read_results(out)
+    console.print(start.summary, style="dim")
+    for notice in (*run.encoding_notes, *run.notices):
+        console.print(notice, style="yellow", soft_wrap=True)
+    show_tuning(run, console)
+    if not run.is_finished:
+        return None
+    return finish(run, data, model=str(model))
+
+
+def finish(run: Tuning[Any], data: TaskData, *, model: str) -> dict[str, Any]:
+    """Make the best weights the model, calibrate and measure them on the development set, and write everything."""
+    run.settle()
+    found = run.answer_dev()
+    calibration = _calibration(data.task, found, data.split.dev, run)
+    if calibration is not None:
+        run.model.divide_logits(calibration["temperature"])
+        found.logits /= calibration["temperature"]
+    results = _results(run, data, found, calibration, model)
+    card = {
+        "base model": model,
+        "trained on": f"{data.train_name}, {len(data.split.train):,} examples",
+        "judged on": data.dev_name + (" (held out)" if data.dev_is_held_out else ""),
+        **{
+            name: round(figure["value"], 4)
+            for name, figure in results["figures"].items()
+            if figure["value"] is not None
+        },
+    }
+    save_classifier(
+        run.model.cpu(),
+        run.tokenizer,
+        run.out / MODEL,
+        family=run.start.family.name,
+        labels=data.task.labels,
+        problem=data.task.problem,
+        card=card,
+        extra_config={TASK_KEY: {**data.facts, "max_length": run.read_as.max_length}},
+    )
+    with disk_errors(run.out), (run.out / PREDICTIONS).open("w", encoding="utf-8") as file:
+        for record in predictions(data.task, found, data.split.dev):
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    write_results(run.out, results)
+    shutil.rmtree(run.out / checkpoint.FOLDER, ignore_errors=True)
+    return results
+
+
+def write_results(out: Path, results: Mapping[str, Any]) -> None:
+    """Write ``results.json`` and the page that is drawn from it."""
+    from clozelm.report.finetune import page
+    from clozelm.train.journal import records
+
+    journal = out / JOURNAL
+    with disk_errors(out):
+        (out / PAGE).write_text(
+            page(results, list(records(journal)) if journal.is_file() else []), encoding="utf-8"
+        )
+        aside = out / f".{RESULTS}.tmp"
+        aside.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        aside.replace(out / RESULTS)
+
+
+def read_results(out: Path) -> dict[str, Any]:
+    """Read ``results.json`` of a finished fine-tuning."""
+    path = out / RESULTS
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): name another --out.") from None
+    return found
+
+
+def _calibration(task: Task[Any], found: Answers, dev: Sequence[Any], run: Tuning[Any]) -> dict[str, Any] | None:
+    """Return the temperature that the development set asks for, and the error of probabilities before and after."""
+    if task.problem == "regression":
+        return None
+    asked = ~np.isnan(found.logits).any(axis=1)
+    truth = run.dev_targets.values[asked]
+    sizes = [task.num_answers(example) for example in dev]
+    owner = np.repeat(np.arange(len(dev)), sizes)[asked]
+    result = calibrate(found.logits[asked], truth, owner=owner)
+    return None if result is None else dict(result)
+
+
+def _results(
+    run: Tuning[Any], data: TaskData, found: Answers, calibration: dict[str, Any] | None, model: str
+) -> dict[str, Any]:
+    """Return everything that is known of a finished fine-tuning, as plain data."""
+    measured = data.task.measure(found, data.split.dev, resamples=1000)
+    results = {
+        "format": 1,
+        "task": data.task.name,
+        "problem": data.task.problem,
+        "labels": list(data.task.labels),
+        "model": model,
+        "train": data.train_name,
+        "dev": data.dev_name,
+        "dev_is_held_out": data.dev_is_held_out,
+        "examples": {"train": len(data.split.train), "dev": len(data.split.dev)},
+        "counts": {"train": counts(data.split.train), "dev": counts(data.split.dev)},
+        "notes": [*data.notes, *run.encoding_notes, *measured["notes"]],
+        "metric": run.metric,
+        "figures": measured["figures"],
+        "per_class": measured["per_class"],
+        "confusion": measured["confusion"],
+        "calibration": calibration,
+        "hardest": hardest(data.task, found, data.split.dev),
+        "training": {
+            "epochs": run.step / run.steps_per_epoch,
+            "steps": run.step,
+            "best_step": run.best_step,
+            "seconds": run.seconds,
+            "tokens": run.tokens,
+            "examples_per_second": len(data.split.train) * run.step / run.steps_per_epoch / max(run.seconds, 1e-9),
+        },
+        "seeds": None,
+        "settings": run.settings.model_dump(mode="json"),
+    }
+    results |= {name: measured[name] for name in ("mode", "scheme") if name in measured}
+    if isinstance(data.task, Classify) and data.task.problem == "regression":
+        truth = run.dev_targets.values.tolist()
+        results["scatter"] = [list(pair) for pair in zip(truth, found.logits[:, 0].tolist(), strict=True)]
+    return results
+
+
+def counts(examples: Sequence[Any]) -> dict[str, int]:
+    """Return how often every label occurs; for tags every type of entity, counted where one begins."""
+    found: Counter[str] = Counter()
+    for example in examples:
+        label = example.label if hasattr(example, "texts") else _types(example.tags or ())
+        if isinstance(label, tuple):
+            found.update(label)
+        elif isinstance(label, str):
+            found[label] += 1
+    return dict(found.most_common())
+
+
+def _types(tags: Sequence[str]) -> tuple[str, ...]:
+    previous = ["O", *tags]
+    begun = zip(previous, tags, strict=False)
+    return tuple(tag[2:] for before, tag in begun if tag[0] in "BSU" or (tag[0] in "IEL" and before[2:] != tag[2:]))

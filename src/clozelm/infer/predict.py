@@ -1,0 +1,148 @@
+"""Predictions of a fine-tuned model: labels of texts, tags of words, entities of a running text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clozelm.errors import ModelError
+from clozelm.hub.classifier import LoadedClassifier, load_classifier
+from clozelm.hub.load import model_directory
+from clozelm.infer.answers import answers, read_as_model
+from clozelm.tasks.classify import Classify, probabilities
+from clozelm.tasks.tag import Tag
+from clozelm.tasks.tags import Scheme, spans
+from clozelm.tasks.task import Answers
+from clozelm.text.examples import TaggedSentence, TextExample
+
+TASK_KEY = "clozelm_task"
+"""What of a task no stock key holds: the fields of its texts, the scheme of its tags, the longest sequence."""
+
+_WORD = re.compile(r"\w+(?:['’]\w+)?|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of a text.
+
+    ``label`` is a name, a tuple of names (of several labels), or a number; ``probability`` that of the name.
+    """
+
+    label: str | tuple[str, ...] | float
+    probability: float | None
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A marked span: type, text, characters from ``start`` to ``stop``, and the mean probability of its tags."""
+
+    type: str
+    text: str
+    start: int
+    stop: int
+    probability: float
+
+
+class Predictor:
+    """A fine-tuned model that answers; texts are computed in batches of like lengths, several to a row."""
+
+    def __init__(self, loaded: LoadedClassifier) -> None:
+        self.loaded, self.model = loaded, loaded.model
+        facts = loaded.config.get(TASK_KEY)
+        self.facts: dict[str, Any] = facts if isinstance(facts, dict) else {}
+        self.task: Classify | Tag
+        if loaded.model.kind == "token":
+            self.task = Tag(loaded.labels, self._scheme())
+        else:
+            self.task = Classify(loaded.labels, loaded.problem)
+        longest = self.facts.get("max_length")
+        self._read_as = read_as_model(self.model, longest if isinstance(longest, int) else None)
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: str = "cpu") -> Self:
+        """Open a fine-tuned model, or what `cloze finetune` left around it."""
+        loaded = load_classifier(model_directory(path))
+        try:
+            loaded.model.to(device)
+        except (RuntimeError, AssertionError) as error:
+            raise ModelError(
+                f"The model cannot be moved to device {device!r}: {str(error).splitlines()[0]}."
+            ) from error
+        return cls(loaded)
+
+    def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[Prediction]:
+        """Return the prediction for every text or pair."""
+        if isinstance(self.task, Tag):
+            raise ModelError("This model tags words: use `entities` or `tags`.")
+        examples = [TextExample((one,) if isinstance(one, str) else tuple(one)) for one in texts]
+        return [self.prediction(row) for row in self.answers(examples).logits]
+
+    def tags(self, sentences: Sequence[Sequence[str]]) -> list[tuple[tuple[str, ...], NDArray[np.float64]]]:
+        """Return the tags of every sentence, given as words, and the probability of each."""
+        task = self._tagger()
+        found = self.answers([TaggedSentence(tuple(words)) for words in sentences])
+        return [task.answer(found.of(number)) for number in range(len(sentences))]
+
+    def entities(self, texts: Sequence[str]) -> list[list[Entity]]:
+        """Return the entities of running texts, cut into words at blanks and around punctuation."""
+        task = self._tagger()
+        words = [list(_WORD.finditer(text)) for text in texts]
+        out = []
+        tagged = self.tags([[word.group() for word in each] for each in words])
+        for text, each, (found, sure) in zip(texts, words, tagged, strict=True):
+            out.append(
+                [
+                    Entity(
+                        span.type,
+                        text[each[span.start].start() : each[span.stop - 1].end()],
+                        each[span.start].start(),
+                        each[span.stop - 1].end(),
+                        float(sure[span.start : span.stop].mean()),
+                    )
+                    for span in spans(found, task.scheme)
+                ]
+            )
+        return out
+
+    def answers(self, examples: Sequence[Any]) -> Answers:
+        """Return the logits of texts or sentences."""
+        tokenizer = self.loaded.tokenizer
+        encoded = self.task.encode(tokenizer, examples, self._read_as)
+        sizes = [self.task.num_answers(example) for example in examples]
+        self.notes = encoded.notes
+        return answers(self.model, encoded.units, sizes, pad_id=tokenizer.vocabulary.pad_id)
+
+    def prediction(self, logits: NDArray[np.float64]) -> Prediction:
+        """Return what logits [labels] of a text mean."""
+        task = self.task
+        if task.problem == "regression":
+            return Prediction(float(logits[0]), None, {})
+        given = probabilities(logits[None], task.problem)[0]
+        named = {label: float(each) for label, each in zip(task.labels, given, strict=True)}
+        if task.problem == "multi":
+            return Prediction(tuple(label for label, each in named.items() if each > 0.5), None, named)
+        best = int(given.argmax())
+        return Prediction(task.labels[best], float(given[best]), named)
+
+    def _tagger(self) -> Tag:
+        if isinstance(self.task, Classify):
+            raise ModelError("This model classifies texts: call it with them.")
+        return self.task
+
+    def _scheme(self) -> Scheme:
+        """Return the scheme that the model was trained in, or, for one from elsewhere, the one its labels have."""
+        named = self.facts.get("scheme")
+        known: tuple[Scheme, ...] = get_args(Scheme)
+        letters = {label[0] for label in self.loaded.labels}
+        if named in known:
+            return known[known.index(named)]
+        if letters & set("ESLU"):
+            return "BIOES" if letters & set("ES") else "BILOU"
+        return "BIO" if "B" in letters else "IO"

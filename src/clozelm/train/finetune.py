@@ -1,0 +1,127 @@
+"""Fine-tuning: a generator of step reports, readable from top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from clozelm.errors import TrainingError
+from clozelm.nn.dropout import reseed_dropout
+from clozelm.rng import seed_for
+from clozelm.tasks.batches import batches, longest_first
+from clozelm.text.atomic import disk_errors
+from clozelm.train.denormals import flushed_denormals
+from clozelm.train.signals import stop_signals
+from clozelm.train.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """What one optimiser update did: mean loss per answer, seconds of this update alone.
+
+    After an evaluation ``dev_loss`` and ``dev``, figures of the development set by name, are there, and
+    ``is_best`` says whether no evaluation before was better.
+    """
+
+    step: int
+    num_steps: int
+    epoch: float
+    loss: float
+    examples: int
+    tokens: int
+    seconds: float
+    learning_rate: float
+    gradient_norm: float
+    dev_loss: float | None = None
+    dev: Mapping[str, float | None] | None = None
+    is_best: bool = False
+    is_saved: bool = False
+
+
+def finetune(run: Tuning[Any]) -> Iterator[FinetuneReport]:
+    """Train from where ``run`` stands to its end, answering the development set from time to time.
+
+    SIGTERM or Ctrl-C saves and ends the generator. Raises ``TrainingError`` when the loss is not finite.
+    """
+    with closing(run.open_journal()) as journal, stop_signals() as stop:
+        while not run.is_finished:
+            with flushed_denormals():
+                report = _step(run)
+            report = _evaluated(run, report)
+            must_stop = stop.is_set()
+            is_saved = must_stop or (not run.is_finished and run.checkpoint_due())
+            report = replace(report, is_saved=is_saved)
+            with disk_errors(run.out):
+                journal.write(_flat(report))
+            if is_saved:
+                journal.sync()
+                run.save_checkpoint()
+            yield report
+            if must_stop:
+                break
+
+
+def _step(run: Tuning[Any]) -> FinetuneReport:
+    """Do one optimiser update; every micro-batch's sum is divided by the count of the whole step."""
+    begin = time.perf_counter()
+    run.model.train()
+    reseed_dropout(run.model, seed_for(run.settings.run.seed, "finetune dropout", run.step))
+    units = run.units(run.step)
+    pad_id, limit = run.tokenizer.vocabulary.pad_id, run.settings.data.micro_batch_tokens
+    parts = [(laid, run.targets.of(laid)) for laid in batches(longest_first(units), pad_id=pad_id, tokens=limit)]
+    count = sum(run.task.count(targets) for _, targets in parts)
+    total = 0.0
+    for laid, targets in parts:
+        if not len(laid.scored):
+            continue
+        logits = run.model(laid.batch.to(run.device), laid.scored.to(run.device))
+        loss = run.task.loss(logits, targets.to(run.device)) / count
+        loss.backward()  # type: ignore[no-untyped-call]
+        run.optimisers.collect()
+        total += float(loss.detach())
+    norm = run.optimisers.clip(run.settings.optim.clip_norm)
+    if not (math.isfinite(total) and math.isfinite(norm)):
+        raise TrainingError(
+            f"The loss or its gradient is not finite at step {run.step} (seed {run.settings.run.seed}): start "
+            "again in another --out with a lower optim.learning_rate or a longer schedule.warmup."
+        )
+    run.optimisers.set_scale(run.schedule_factor())
+    run.optimisers.step()
+    run.optimisers.zero_grad()
+    tokens = sum(len(unit.ids) for unit in units)
+    run.step += 1
+    run.tokens += tokens
+    seconds = time.perf_counter() - begin
+    run.seconds += seconds
+    return FinetuneReport(
+        step=run.step,
+        num_steps=run.num_steps,
+        epoch=run.step / run.steps_per_epoch,
+        loss=total,
+        examples=len({unit.owner for unit in units}),
+        tokens=tokens,
+        seconds=seconds,
+        learning_rate=run.optimisers.learning_rates()["adamw"],
+        gradient_norm=norm,
+    )
+
+
+def _evaluated(run: Tuning[Any], report: FinetuneReport) -> FinetuneReport:
+    """Answer the development set when it is due, and keep the weights if they are the best yet."""
+    if not run.evaluation_due():
+        return report
+    found = run.answer_dev()
+    figures = run.task.measure(found, run.split.dev)["figures"]
+    dev = {name: figure["value"] for name, figure in figures.items()}
+    value = dev[run.metric]
+    is_best = run.take_stock(math.nan if value is None else value)
+    return replace(report, dev_loss=run.dev_loss(found), dev=dev, is_best=is_best)
+
+
+def _flat(report: FinetuneReport) -> dict[str, Any]:
+    """Return a report as a record of the journal; where a run was interrupted leaves no trace."""
+    return {name: value for name, value in asdict(report).items() if name != "is_saved"}
