@@ -99,7 +99,7 @@ def _pairs(found: Confusion) -> Iterator[str]:
         yield "<p>Nothing was taken for anything else.</p>"
         return
     yield '<div class="wide"><table><thead><tr><th>truth</th><th class="left">taken for</th><th>times</th>'
-    yield "<th>of the label's</th></tr></thead><tbody>"
+    yield "<th>share of truth</th></tr></thead><tbody>"
     for truth, predicted, count, total in mistakes[:_PAIRS]:
         yield f'<tr><th>{plain(truth)}</th><td class="left">{plain(predicted)}</td><td>{count:,}</td>'
         yield f"<td>{percent(count / total)}</td></tr>"

@@ -98,7 +98,7 @@ pre{background:var(--band);border-radius:8px;padding:.7rem .9rem;white-space:pre
  font-family:ui-monospace,"Cascadia Mono",Consolas,monospace;margin:.4rem 0}
 @media(max-width:34rem){main{padding:1.2rem .8rem 3rem}svg text{font-size:17px}svg .axis,svg .name{font-size:18px}
  svg .mark{font-size:16px}th,td{padding:.4rem .4rem;font-size:.9rem}
- tbody th{min-width:4.5rem}.bar{width:4rem}figure{padding:.5rem}}
+ tbody th{min-width:6.5rem}.bar{width:4rem}figure{padding:.5rem}}
 @media print{.long{max-height:none}}
 @media print{body{font-size:11pt}figure{break-inside:avoid}}
 """ + "".join((_RULES.replace(".f", "svg .f"),))
