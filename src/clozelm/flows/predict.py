@@ -15,9 +15,11 @@ from clozelm.tasks import tags
 from clozelm.tasks.classify import Classify
 from clozelm.tasks.tag import Tag
 from clozelm.text.conll import Tagged, TaggedForm, read_tagged, stream_tagged, write_conll
+from clozelm.text.examples import TextExample
 from clozelm.text.label_checks import check_labels, label_counts
 from clozelm.text.labelled import Examples, Wanted, read_examples, stream_examples
 from clozelm.text.record_files import TableForm
+from clozelm.text.sentiment import SCALE_FACT, Scale
 
 PREDICTED, PROBABILITY, PROBABILITIES = "predicted", "probability", "probabilities"
 _RESAMPLES = 1000
@@ -78,8 +80,9 @@ def evaluate_texts(predictor: Predictor, source: str, *, wanted: Wanted, form: T
     task = predictor.task
     assert isinstance(task, Classify)
     found = _examples(predictor, source, replace(wanted, problem=task.problem), form)
-    known = check_labels(found.examples, found.examples, task.problem, field=found.label_field, labels=task.labels)
-    return _evaluated(predictor, source, found.examples, [*found.notes, *known])
+    examples = _on_scale(predictor, found.examples)
+    known = check_labels(examples, examples, task.problem, field=found.label_field, labels=task.labels)
+    return _evaluated(predictor, source, examples, [*found.notes, *known])
 
 
 def evaluate_tags(predictor: Predictor, source: str, *, form: TaggedForm) -> dict[str, Any]:
@@ -137,6 +140,15 @@ def _examples(predictor: Predictor, source: str | IO[str], wanted: Wanted, form:
     if isinstance(source, str):
         return read_examples(source, wanted, form)
     return stream_examples(source, wanted, form)
+
+
+def _on_scale(predictor: Predictor, examples: list[TextExample]) -> list[TextExample]:
+    """Read labels as sentiment as those the model learned from were, or as the model's own."""
+    names, labels = predictor.facts.get(SCALE_FACT), predictor.task.labels
+    if not isinstance(names, list) or len(names) != len(labels):
+        return examples
+    is_own = all(example.label in labels for example in examples)
+    return examples if is_own else Scale(tuple(map(str, names))).relabelled(examples)
 
 
 def _sentences(source: str | IO[str], form: TaggedForm, *, labelled: bool) -> Tagged:

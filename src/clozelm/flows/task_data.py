@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +18,7 @@ from clozelm.text.label_checks import check_labels
 from clozelm.text.labelled import Wanted, read_examples
 from clozelm.text.overlap import find_overlap, hold_out
 from clozelm.text.record_files import TableForm
+from clozelm.text.sentiment import SCALE_FACT, Scale, Ways, find_scale
 from clozelm.train.tuning import Split
 
 _HELD_SHARE = 0.1
@@ -61,6 +62,15 @@ class TagRequest:
 
 def classify_data(request: ClassifyRequest) -> TaskData:
     """Read texts with labels; without ``dev`` a tenth of them, of every class, is held out by ``seed``."""
+    return _classify_data(request, None)
+
+
+def sentiment_data(request: ClassifyRequest, ways: Ways | None = None) -> TaskData:
+    """Read texts as ``classify_data`` does, their labels as sentiment; None is to find out in how many ways."""
+    return _classify_data(request, lambda examples: find_scale(examples, ways))
+
+
+def _classify_data(request: ClassifyRequest, find: Callable[[Sequence[TextExample]], Scale] | None) -> TaskData:
     problem = request.wanted.problem
     if request.class_weights == "balanced" and problem != "single":
         raise SettingsError(
@@ -68,7 +78,8 @@ def classify_data(request: ClassifyRequest) -> TaskData:
         )
     found = read_examples(request.train, request.wanted, request.form)
     notes = [f"train: {note}" for note in found.notes]
-    train: Sequence[TextExample] = found.examples
+    scale = None if find is None else find(found.examples)
+    train: Sequence[TextExample] = found.examples if scale is None else scale.relabelled(found.examples)
     dev: Sequence[TextExample]
     if request.dev is None:
         train, dev = hold_out(train, share=_HELD_SHARE, seed=request.seed)
@@ -76,16 +87,18 @@ def classify_data(request: ClassifyRequest) -> TaskData:
     else:
         wanted = replace(request.wanted, text=found.text_fields, label=found.label_field)
         other = read_examples(request.dev, wanted, request.form)
-        dev = other.examples
+        dev = other.examples if scale is None else scale.relabelled(other.examples)
         notes += [f"dev: {note}" for note in other.notes]
-    labels = labels_of([*train, *dev] if request.dev is None else train, problem)
-    notes += check_labels(
-        train, dev, problem, field=found.label_field, labels=None if problem == "regression" else labels
-    )
+    every = [*train, *dev] if request.dev is None else train
+    labels = labels_of(every, problem) if scale is None else scale.labels
+    notes += scale.notes(train) if scale else []
+    known = None if problem == "regression" else labels
+    notes += check_labels(train, dev, problem, field=found.label_field, labels=known)
     notes += find_overlap(train, dev).notes()
     weights = balanced(train, labels) if request.class_weights == "balanced" else None
-    facts = {"text": list(found.text_fields), "label": found.label_field}
-    return _data(Classify(labels, problem, weights), train, dev, request, notes, facts)
+    facts: dict[str, Any] = {"text": list(found.text_fields), "label": found.label_field}
+    facts |= {} if scale is None else {SCALE_FACT: list(scale.names)}
+    return _data(Classify(labels, problem, weights, is_scale=scale is not None), train, dev, request, notes, facts)
 
 
 def tag_data(request: TagRequest) -> TaskData:

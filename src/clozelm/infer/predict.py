@@ -20,6 +20,7 @@ from clozelm.tasks.tag import Tag
 from clozelm.tasks.tags import Scheme, spans
 from clozelm.tasks.task import Answers
 from clozelm.text.examples import TaggedSentence, TextExample
+from clozelm.text.sentiment import SCALE_FACT
 
 TASK_KEY = "clozelm_task"
 """What of a task no stock key holds: the fields of its texts, the scheme of its tags, the longest sequence."""
@@ -61,7 +62,7 @@ class Predictor:
         if loaded.model.kind == "token":
             self.task = Tag(loaded.labels, self._scheme())
         else:
-            self.task = Classify(loaded.labels, loaded.problem)
+            self.task = Classify(loaded.labels, loaded.problem, is_scale=SCALE_FACT in self.facts)
         longest = self.facts.get("max_length")
         self._read_as = read_as_model(self.model, longest if isinstance(longest, int) else None)
 

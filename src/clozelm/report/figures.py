@@ -15,6 +15,8 @@ Results = Mapping[str, Any]
 
 _KNOWN = (
     Measure("accuracy", "accuracy", "%", 1, "share that is right"),
+    Measure("within_one", "within one step", "%", 1, "share that is right or next to it on the scale"),
+    Measure("mae_steps", "mean distance", "", -1, "steps of the scale between answer and truth"),
     Measure("balanced_accuracy", "balanced accuracy", "%", 1, "mean recall of the labels"),
     Measure("top_5_accuracy", "top-5 accuracy", "%", 1, "share whose label is among the five most probable"),
     Measure("exact_match", "exact match", "%", 1, "share all of whose labels are right and none is missing"),

@@ -17,6 +17,7 @@ from torch import Tensor
 from clozelm.errors import DataError
 from clozelm.tasks import calibration, metrics
 from clozelm.tasks.encode import Encoded, ReadAs, encode_texts
+from clozelm.tasks.ordinal import step_figures
 from clozelm.tasks.task import Answers, Kind, Targets
 from clozelm.text.examples import Problem, TextExample
 from clozelm.text.label_checks import label_names
@@ -32,11 +33,14 @@ class Classify:
 
     Losses are cross-entropy (``single``), binary cross-entropy over all labels (``multi``) or the squared error
     (``regression``, whose only label is ``score``). ``weights`` multiply the losses of the classes, where given.
+    With ``is_scale`` the labels are steps of a scale in their order, and of more than two it is measured how far
+    answers are off.
     """
 
     labels: tuple[str, ...]
     problem: Problem = "single"
     weights: tuple[float, ...] | None = None
+    is_scale: bool = False
     name: ClassVar[str] = "classify"
     kind: ClassVar[Kind] = "sequence"
 
@@ -97,7 +101,10 @@ class Classify:
         given = probabilities(answers.logits, self.problem)
         if self.problem == "multi":
             return metrics.multilabel(truth, given, self.labels, resamples=resamples)
-        return metrics.classification(truth, given, self.labels, resamples=resamples)
+        scores = metrics.classification(truth, given, self.labels, resamples=resamples)
+        if self.is_scale and len(self.labels) > 2:
+            scores["figures"] |= step_figures(truth, given, resamples=resamples)
+        return scores
 
 
 def probabilities(logits: NDArray[np.float64], problem: Problem) -> NDArray[np.float64]:
