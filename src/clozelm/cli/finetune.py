@@ -1,5 +1,6 @@
 """`cloze finetune`: make a classifier or a tagger of a pretrained model."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,33 +23,60 @@ DevOption = Annotated[Path | None, typer.Option(help="Examples to judge on; else
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value; see `cloze settings finetune`.")
 ]
-EpochsOption = Annotated[float | None, typer.Option(help="Times that every example is seen.")]
-SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of head, order and dropout.")]
+EpochsOption = Annotated[
+    float | None, typer.Option(help="Times that every example is seen; with --search the only value tried.")
+]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of head, order, dropout; the first of --seeds.")]
+SeedsOption = Annotated[
+    int | None, typer.Option(min=1, help="Train with as many seeds, report mean and interval, keep the best.")
+]
+SearchOption = Annotated[
+    int | None, typer.Option(min=1, help="Try as many learning rates, epochs and batch sizes first; needs Optuna.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read and show the examples, train nothing.")]
+TextOption = Annotated[str | None, typer.Option(help="Field of the text; two, with a comma, for pairs.")]
+LabelOption = Annotated[str | None, typer.Option(help="Field of the label.")]
+DelimiterOption = Annotated[
+    str | None, typer.Option(help="What separates the fields of a table; found out if left out.")
+]
+EncodingOption = Annotated[str | None, typer.Option(help="Encoding of the files; found out if left out.")]
+HeaderOption = Annotated[
+    bool, typer.Option("--header/--no-header", help="Whether the first row of a table names the fields.")
+]
+TextsArgument = Annotated[
+    Path, typer.Argument(help="Texts with labels: csv, tsv, jsonl, parquet, or a data set's directory.")
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked of every task: a model, a place, and how many runs."""
+
+    model: Path
+    out: Path
+    seeds: int | None
+    search: int | None
+    dry_run: bool
 
 
 @app.command("classify")
 def classify(
     model: ModelArgument,
-    train: Annotated[
-        Path, typer.Argument(help="Texts with labels: csv, tsv, jsonl, parquet, or a data set's directory.")
-    ],
+    train: TextsArgument,
     out: OutOption,
     dev: DevOption = None,
-    text: Annotated[str | None, typer.Option(help="Field of the text; two, with a comma, for pairs.")] = None,
-    label: Annotated[str | None, typer.Option(help="Field of the label.")] = None,
+    text: TextOption = None,
+    label: LabelOption = None,
     multi: Annotated[bool, typer.Option("--multi", help="A text may have several labels, or none.")] = False,
     separator: Annotated[str | None, typer.Option(help="What separates several labels in one field.")] = None,
     regression: Annotated[bool, typer.Option("--regression", help="The label is a number to be met.")] = False,
-    delimiter: Annotated[
-        str | None, typer.Option(help="What separates the fields of a table; found out if left out.")
-    ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of the files; found out if left out.")] = None,
-    header: Annotated[
-        bool, typer.Option("--header/--no-header", help="Whether the first row of a table names the fields.")
-    ] = True,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    header: HeaderOption = True,
     epochs: EpochsOption = None,
     seed: SeedOption = None,
+    seeds: SeedsOption = None,
+    search: SearchOption = None,
     set_: SetOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -60,7 +88,7 @@ def classify(
 
     if multi and regression:
         raise SettingsError("--multi and --regression exclude each other: a label is a name or a number.")
-    settings = _settings(epochs, seed, set_)
+    settings = _settings(epochs, seed, set_, is_searched=search is not None)
     fields = None if text is None else tuple(text.split(","))
     problem: Problem = "regression" if regression else "multi" if multi or separator else "single"
     request = ClassifyRequest(
@@ -71,7 +99,7 @@ def classify(
         class_weights=settings.loss.class_weights,
         seed=settings.run.seed,
     )
-    _run(settings, model, classify_data(request), out, dry_run)
+    _run(settings, classify_data(request), Job(model, out, seeds, search, dry_run))
 
 
 @app.command("tag")
@@ -89,9 +117,11 @@ def tag(
         str | None, typer.Option("--tag", help="Column of the tag, or its field; found out if left out.")
     ] = None,
     scheme: Annotated[str | None, typer.Option(help="BIO, IOB1, BIOES or IO; found out if left out.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of the files; found out if left out.")] = None,
+    encoding: EncodingOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = None,
+    seeds: SeedsOption = None,
+    search: SearchOption = None,
     set_: SetOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -99,34 +129,91 @@ def tag(
     from clozelm.flows.task_data import TagRequest, checked_scheme, tag_data
     from clozelm.text.conll import TaggedForm
 
-    settings = _settings(epochs, seed, set_)
+    settings = _settings(epochs, seed, set_, is_searched=search is not None)
     form = TaggedForm(word=word, tag=tag_, encoding=encoding)
     request = TagRequest(train, dev, form, checked_scheme(scheme), settings.run.seed)
-    _run(settings, model, tag_data(request), out, dry_run)
+    _run(settings, tag_data(request), Job(model, out, seeds, search, dry_run))
 
 
-def _settings(epochs: float | None, seed: int | None, overrides: list[str] | None) -> "FinetuneSettings":
+@app.command("sentiment")
+def sentiment(
+    model: ModelArgument,
+    train: TextsArgument,
+    out: OutOption,
+    dev: DevOption = None,
+    text: TextOption = None,
+    label: LabelOption = None,
+    ways: Annotated[
+        int | None, typer.Option(help="2 or 5: how labels are read where that is not clear of itself.")
+    ] = None,
+    delimiter: DelimiterOption = None,
+    encoding: EncodingOption = None,
+    header: HeaderOption = True,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
+    seeds: SeedsOption = None,
+    search: SearchOption = None,
+    set_: SetOption = None,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Learn from TRAIN whether texts are negative or positive, in two ways or five."""
+    from clozelm.flows.task_data import ClassifyRequest, sentiment_data
+    from clozelm.flows.training import recipe_path
+    from clozelm.text.labelled import Wanted
+    from clozelm.text.record_files import TableForm
+    from clozelm.text.sentiment import checked_ways
+
+    recipe = recipe_path("sentiment", within="finetune")
+    settings = _settings(epochs, seed, set_, is_searched=search is not None, recipe=recipe)
+    request = ClassifyRequest(
+        train=train,
+        dev=dev,
+        wanted=Wanted(text=None if text is None else tuple(text.split(",")), label=label),
+        form=TableForm(delimiter=delimiter, encoding=encoding, header=header),
+        class_weights=settings.loss.class_weights,
+        seed=settings.run.seed,
+    )
+    data = sentiment_data(request, checked_ways(ways))
+    _run(settings, data, Job(model, out, seeds, search, dry_run))
+
+
+def _settings(
+    epochs: float | None,
+    seed: int | None,
+    overrides: list[str] | None,
+    *,
+    is_searched: bool,
+    recipe: Path | None = None,
+) -> "FinetuneSettings":
+    """Return the settings of a recipe under those given; a search tries the given number of epochs alone."""
     from clozelm.settings import load
     from clozelm.train.finetune_settings import FinetuneSettings
 
     short = {"budget.epochs": epochs, "run.seed": seed}
     given = [f"{name}={value}" for name, value in short.items() if value is not None]
-    return load(FinetuneSettings, None, [*(overrides or []), *given])
+    fixed = [f"search.epochs=[{epochs}]"] if is_searched and epochs is not None else []
+    return load(FinetuneSettings, recipe, [*fixed, *(overrides or []), *given])
 
 
-def _run(settings: "FinetuneSettings", model: Path, data: "TaskData", out: Path, dry_run: bool) -> None:
+def _run(settings: "FinetuneSettings", data: "TaskData", job: Job) -> None:
     """Show what was read, train, and show how good the result is."""
     from rich.console import Console
 
     from clozelm.flows.finetune import MODEL, PAGE, tune
+    from clozelm.flows.finetune_sweep import sweep
     from clozelm.flows.task_preview import show_data
     from clozelm.report.finetune_table import lines
 
     console = Console(highlight=False, markup=False, emoji=False)
     show_data(data, console)
-    if dry_run:
+    if job.dry_run:
         return
-    results = tune(settings, model=model, data=data, out=out, console=console)
+    model, out = job.model, job.out
+    if job.seeds is None and job.search is None:
+        results = tune(settings, model=model, data=data, out=out, console=console)
+    else:
+        seeds, trials = job.seeds or 1, job.search or 0
+        results = sweep(settings, model=model, data=data, out=out, seeds=seeds, trials=trials, console=console)
     if results is None:
         console.print("Stopped; the same command goes on.")
         return

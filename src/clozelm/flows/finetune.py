@@ -16,7 +16,7 @@ from clozelm.errors import DataError
 from clozelm.flows.finetune_progress import show_tuning
 from clozelm.flows.finetune_result import hardest, predictions
 from clozelm.flows.task_data import TaskData
-from clozelm.hub.classifier import new_classifier, save_classifier
+from clozelm.hub.classifier import LoadedClassifier, new_classifier, save_classifier
 from clozelm.hub.load import model_directory
 from clozelm.infer.predict import TASK_KEY
 from clozelm.tasks.calibration import calibrate
@@ -38,27 +38,32 @@ def tune(
     What is finished there is not done again; what is not goes on where it was left. None when a signal stopped it.
     """
     out = Path(out)
-    start = new_classifier(
-        model_directory(model),
-        kind=data.task.kind,
-        labels=data.task.labels,
-        problem=data.task.problem,
-        seed=settings.run.seed,
-        dropout=settings.model.dropout,
-        attention_dropout=settings.model.attention_dropout,
-    )
+    start = new_start(settings, model, data.task)
     run = Tuning(settings, task=data.task, start=start, split=data.split, out=out)
     run.open()
     if (out / RESULTS).is_file():
-        console.print(f"{out} is finished; its results are shown.")
+        console.print(f"{out} is finished; its results are shown.", soft_wrap=True)
         return read_results(out)
-    console.print(start.summary, style="dim")
+    console.print(start.summary, style="dim", soft_wrap=True)
     for notice in (*run.encoding_notes, *run.notices):
         console.print(notice, style="yellow", soft_wrap=True)
     show_tuning(run, console)
     if not run.is_finished:
         return None
     return finish(run, data, model=str(model))
+
+
+def new_start(settings: FinetuneSettings, model: str | Path, task: Task[Any]) -> LoadedClassifier:
+    """Put a new head for a task on a pretrained model."""
+    return new_classifier(
+        model_directory(model),
+        kind=task.kind,
+        labels=task.labels,
+        problem=task.problem,
+        seed=settings.run.seed,
+        dropout=settings.model.dropout,
+        attention_dropout=settings.model.attention_dropout,
+    )
 
 
 def finish(run: Tuning[Any], data: TaskData, *, model: str) -> dict[str, Any]:

@@ -115,6 +115,32 @@ class RunSettings(Section):
     threads: int | None = setting(None, "CPU threads; none = all cores.", "", ge=1)
 
 
+class SearchSettings(Section):
+    """What ``--search`` tries; everything else stays as it is set."""
+
+    learning_rate_low: float = setting(
+        0.333, "Least peak learning rate tried, as a multiple of optim.learning_rate.", "", gt=0.0
+    )
+    learning_rate_high: float = setting(
+        6.0, "Largest one, as such a multiple: small models and few examples want more.", "", gt=0.0
+    )
+    epochs: tuple[float, ...] = setting(
+        (2.0, 3.0, 5.0), "Values of budget.epochs tried.", "Devlin et al. 2018, A.3"
+    )
+    batch_size: tuple[int, ...] = setting((16, 32), "Values of data.batch_size tried.", "Devlin et al. 2018, A.3")
+
+    @model_validator(mode="after")
+    def _ranges(self) -> SearchSettings:
+        low, high = self.learning_rate_low, self.learning_rate_high
+        if low > high:
+            raise ValueError(f"search.learning_rate_low={low:g} is more than search.learning_rate_high={high:g}")
+        for name, values in (("epochs", self.epochs), ("batch_size", self.batch_size)):
+            if not values or min(values) <= 0 or len(set(values)) < len(values):
+                shown = ", ".join(f"{value:g}" for value in values)
+                raise ValueError(f"search.{name}=[{shown}] must be one or more different numbers above 0")
+        return self
+
+
 class FinetuneSettings(Section):
     """A whole fine-tuning."""
 
@@ -126,6 +152,7 @@ class FinetuneSettings(Section):
     loss: LossSettings = LossSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
+    search: SearchSettings = SearchSettings()
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
