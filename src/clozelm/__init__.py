@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from clozelm.data.store import TokenStore
     from clozelm.errors import ClozeError
     from clozelm.flows.adapt import adapt
+    from clozelm.flows.finetuned import finetune
     from clozelm.flows.model import Model, evaluate, load
     from clozelm.flows.training import recipe
     from clozelm.hub.convert import convert
     from clozelm.hub.fetch import fetch
     from clozelm.hub.inspect import inspect
     from clozelm.infer.fill_mask import Candidate
+    from clozelm.infer.predict import Predictor
     from clozelm.text.tokenizer import Tokenizer
     from clozelm.text.train_tokenizer import train as train_tokenizer
     from clozelm.train.pretrain import StepReport, pretrain
@@ -28,6 +30,7 @@ __all__ = [
     "Candidate",
     "ClozeError",
     "Model",
+    "Predictor",
     "PretrainSettings",
     "StepReport",
     "TokenStore",
@@ -37,6 +40,7 @@ __all__ = [
     "convert",
     "evaluate",
     "fetch",
+    "finetune",
     "inspect",
     "load",
     "prepare",
@@ -50,6 +54,7 @@ _HOMES = {
     "Candidate": "clozelm.infer.fill_mask:Candidate",
     "ClozeError": "clozelm.errors:ClozeError",
     "Model": "clozelm.flows.model:Model",
+    "Predictor": "clozelm.infer.predict:Predictor",
     "PretrainSettings": "clozelm.train.settings:PretrainSettings",
     "StepReport": "clozelm.train.pretrain:StepReport",
     "TokenStore": "clozelm.data.store:TokenStore",
@@ -57,6 +62,7 @@ _HOMES = {
     "adapt": "clozelm.flows.adapt:adapt",
     "convert": "clozelm.hub.convert:convert",
     "evaluate": "clozelm.flows.model:evaluate",
+    "finetune": "clozelm.flows.finetuned:finetune",
     "fetch": "clozelm.hub.fetch:fetch",
     "inspect": "clozelm.hub.inspect:inspect",
     "load": "clozelm.flows.model:load",

@@ -18,6 +18,7 @@ from clozelm.flows.finetune_result import hardest, predictions
 from clozelm.flows.task_data import TaskData
 from clozelm.hub.classifier import LoadedClassifier, new_classifier, save_classifier
 from clozelm.hub.load import model_directory
+from clozelm.hub.weights import fingerprint
 from clozelm.infer.predict import TASK_KEY
 from clozelm.tasks.calibration import calibrate
 from clozelm.tasks.classify import Classify
@@ -39,7 +40,9 @@ def tune(
     """
     out = Path(out)
     start = new_start(settings, model, data.task)
-    run = Tuning(settings, task=data.task, start=start, split=data.split, out=out)
+    run = Tuning(
+        settings, task=data.task, start=start, split=data.split, out=out, base=fingerprint(model_directory(model))
+    )
     run.open()
     if (out / RESULTS).is_file():
         console.print(f"{out} is finished; its results are shown.", soft_wrap=True)

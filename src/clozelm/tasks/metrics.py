@@ -31,6 +31,9 @@ from clozelm.tasks.tags import Scheme, Span, check, convert, spans, spelled
 NO_ENTITY = "no entity"
 """The last row and column of an entity confusion: in the row what is spurious, in the column what is missed."""
 
+LESS_IS_BETTER = frozenset({"log_loss", "ece", "mse", "mae", "mae_steps"})
+"""The figures of which the lower is the better."""
+
 _NEEDED = "Scoring needs the package {}: `pip install clozelm[finetune]`."
 _NOTHING = "There is nothing to score: no example has both a truth and a prediction."
 

@@ -9,10 +9,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from clozelm.errors import TrainingError
+from clozelm.errors import SettingsError, TrainingError
 from clozelm.nn.dropout import reseed_dropout
 from clozelm.rng import seed_for
 from clozelm.tasks.batches import batches, longest_first
+from clozelm.tasks.metrics import LESS_IS_BETTER
 from clozelm.text.atomic import disk_errors
 from clozelm.train.denormals import flushed_denormals
 from clozelm.train.signals import stop_signals
@@ -117,8 +118,11 @@ def _evaluated(run: Tuning[Any], report: FinetuneReport) -> FinetuneReport:
     found = run.answer_dev()
     figures = run.task.measure(found, run.split.dev)["figures"]
     dev = {name: figure["value"] for name, figure in figures.items()}
+    if run.metric not in dev:
+        raise SettingsError(f"evaluation.metric={run.metric} is none of this task's figures: {', '.join(dev)}.")
     value = dev[run.metric]
-    is_best = run.take_stock(math.nan if value is None else value)
+    sign = -1.0 if run.metric in LESS_IS_BETTER else 1.0
+    is_best = run.take_stock(math.nan if value is None else sign * value)
     return replace(report, dev_loss=run.dev_loss(found), dev=dev, is_best=is_best)
 
 

@@ -50,7 +50,8 @@ class Split(Generic[ExampleT]):
 class Tuning(Generic[ExampleT]):
     """One fine-tuning of a model on a task; ``finetune`` in ``clozelm.train.finetune`` drives it.
 
-    ``start`` is changed in place; the best of its weights are kept in ``best``.
+    ``start`` is changed in place; the best of its weights are kept in ``best``. ``base`` is a fingerprint of the
+    model it was made of.
     """
 
     def __init__(
@@ -61,14 +62,16 @@ class Tuning(Generic[ExampleT]):
         start: LoadedClassifier,
         split: Split[ExampleT],
         out: Path,
+        base: str = "",
     ) -> None:
-        self.settings, self.task, self.split, self.out = settings, task, split, out
+        self.settings, self.task, self.split, self.out, self.base = settings, task, split, out, base
         self.tokenizer, self.start = start.tokenizer, start
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         start_threads()
         self.device = choose_device(settings.run.device)
-        self.precision = choose_precision(settings.run.precision, self.device)
+        before = _precision_before(out / RECORD)  # measured once: a resumed run goes on in what it began with
+        self.precision = choose_precision(before or settings.run.precision, self.device)
         self.model = start.model
         prepare(self.model, settings.model, settings.run.seed)
         self.model.to(self.device)
@@ -118,6 +121,7 @@ class Tuning(Generic[ExampleT]):
             "labels": list(self.task.labels),
             "train": fingerprint(self.split.train),
             "dev": fingerprint(self.split.dev),
+            "model": self.base,
             "tokenizer": self.tokenizer.fingerprint,
             "precision": self.precision,
             "settings": self.settings.model_dump(mode="json"),
@@ -227,9 +231,7 @@ class Tuning(Generic[ExampleT]):
         except (OSError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: not the record of a fine-tuning ({error}). Name another --out.") from None
         changed += [
-            name
-            for name in ("task", "problem", "labels", "tokenizer", "precision")
-            if before.get(name) != now[name]
+            name for name in ("task", "problem", "labels", "model", "tokenizer") if before.get(name) != now[name]
         ]
         changed += [f"the examples of {name}" for name in ("train", "dev") if before.get(name) != now[name]]
         if changed:
@@ -252,6 +254,15 @@ class Tuning(Generic[ExampleT]):
         self.best_value = -math.inf if meta["best_value"] is None else meta["best_value"]
         self.best_step, self.misses = meta["best_step"], meta["misses"]
         self.notices.append(f"Going on at step {self.step:,} of {self.num_steps:,}.")
+
+
+def _precision_before(path: Path) -> str | None:
+    """Return the precision that a run was begun in; None where there is none, or a record that cannot be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get("precision")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if found in DTYPES else None
 
 
 @lru_cache(maxsize=4)
