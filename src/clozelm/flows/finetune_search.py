@@ -158,7 +158,8 @@ def changed(settings: FinetuneSettings, chosen: Mapping[str, Any]) -> FinetuneSe
 
 def said(chosen: Mapping[str, Any]) -> str:
     """Say what a search chose."""
-    return f"learning rate {chosen[RATE]:.3g}, {chosen[EPOCHS]:g} epochs, batches of {chosen[BATCH]}"
+    epochs = f"{chosen[EPOCHS]:g} epoch{'s' * (chosen[EPOCHS] != 1)}"
+    return f"learning rate {chosen[RATE]:.3g}, {epochs}, batches of {chosen[BATCH]}"
 
 
 def _outcome(run: Tuning[Any], console: Console) -> dict[str, Any] | None:

@@ -125,7 +125,7 @@ class SearchSettings(Section):
         6.0, "Largest one, as such a multiple: small models and few examples want more.", "", gt=0.0
     )
     epochs: tuple[float, ...] = setting(
-        (2.0, 3.0, 5.0), "Values of budget.epochs tried.", "Devlin et al. 2018, A.3"
+        (2.0, 3.0, 5.0), "Values of budget.epochs tried.", "2, 3 and 4 in Devlin et al. 2018, A.3"
     )
     batch_size: tuple[int, ...] = setting((16, 32), "Values of data.batch_size tried.", "Devlin et al. 2018, A.3")
 
