@@ -27,10 +27,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
 ) -> None:
     """Report how good MODEL is on TEXT: loss and bits per byte, or figures of the task it was fine-tuned for."""
-    from clozelm.hub.classifier import is_classifier
     from clozelm.hub.load import model_directory
+    from clozelm.hub.prompt import has_task
 
-    if is_classifier(model_directory(model)):
+    if has_task(model_directory(model)):
         _evaluate_task(model, text, field, label, device, as_json=as_json)
         return
     from clozelm.data.prepare import PrepareSettings

@@ -115,6 +115,19 @@ def classifier_card(
     return card + "".join(_section(name, value) for name, value in nested.items())
 
 
+def prompt_card(
+    model: MaskedLM,
+    tokenizer: Tokenizer,
+    *,
+    family: Family,
+    prompt: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> str:
+    """Return a README.md of a masked language model that answers ``prompt``, and how it is asked."""
+    rows = {"task": "one label for a text, by a prompt", **prompt, **facts}
+    return model_card(model, tokenizer, family=family, architecture=family.architecture, facts=rows) + _USE_PROMPT
+
+
 def continued_card(card: str, heading: str, facts: Mapping[str, Any]) -> str:
     """Return a card as its maker wrote it, licence and all, with one more section of ``facts``."""
     table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items())
@@ -178,6 +191,19 @@ _USE_STOCK = """
 from transformers import pipeline
 
 pipeline("fill-mask", "this directory")("Some text with a {mask} in it.")
+```
+"""
+
+_USE_PROMPT = """
+## Labels of texts
+
+It was fine-tuned to label texts by the prompt above: a text gets the label whose words are the most probable at the
+mask, among the words of all labels. `cloze predict` labels files of texts with it.
+
+```python
+from clozelm.infer.predict import Predictor
+
+Predictor.open("this directory")(["Some text."])
 ```
 """
 

@@ -11,6 +11,7 @@ from clozelm.errors import ClozeError
 from clozelm.hub.classifier import load_classifier
 from clozelm.hub.labels import ANSWERS, kind_of
 from clozelm.hub.load import build, family_of, load, model_directory, read_config
+from clozelm.hub.prompt import is_prompt, load_prompt
 from clozelm.hub.weights import read_tensors
 from clozelm.text.tokenizer import Tokenizer
 
@@ -56,6 +57,8 @@ def inspect(path: str | Path) -> dict[str, Any]:
     facts |= _tokenizer(directory) | {"task": None} | _opened(directory)
     if kind_of(config) is not None:
         facts |= _classifier(directory, facts)
+    elif is_prompt(directory):
+        facts["task"] = _prompt(directory)
     facts["parameters"]["all"] = sum(facts["parameters"].values())
     return facts
 
@@ -77,6 +80,16 @@ def _classifier(directory: Path, facts: dict[str, Any]) -> dict[str, Any]:
         "dropped": list(loaded.dropped),
         "parameters": {**facts["parameters"], "head": head},
     }
+
+
+def _prompt(directory: Path) -> dict[str, Any]:
+    """Say what a prompt answers and whether it opens; all of its weights are the masked language model's."""
+    try:
+        loaded = load_prompt(directory)
+    except ClozeError as error:
+        return {"opens": False, "problem": str(error)}
+    answers = f"{ANSWERS['sequence', 'single']}, by the prompt {loaded.prompt.pattern!r}"
+    return {"opens": True, "kind": "prompt", "answers": answers, "labels": loaded.labels}
 
 
 def _tokenizer(directory: Path) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from clozelm.errors import ModelError
 from clozelm.nn.classifier import TaskKind
 from clozelm.text.examples import Problem
 
+TASK_KEY = "clozelm_task"
+"""What of a task no stock key holds: fields of texts, scheme of tags, the longest sequence, a prompt."""
+
 ANSWERS: dict[tuple[TaskKind, Problem], str] = {
     ("sequence", "single"): "one label for a text",
     ("sequence", "multi"): "any number of labels for a text",

@@ -47,14 +47,15 @@ def save(
     heads: Mapping[str, nn.Module] | None = None,
     replace: bool = True,
     with_head: bool = True,
+    extra_config: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``directory`` so that ``transformers.AutoModelForMaskedLM`` and ``hub.load`` open it.
 
     ``family`` is a name in ``FAMILIES``; ``card`` holds facts for the model card, or is the whole of it. ``heads``
     are kept beside the model where the family's stock code knows them (``Family.extras``), and else left out, which
     the card says. A discriminator opens as ``AutoModelForPreTraining``. Without ``with_head`` an encoder is written
-    that has no head for masked language modelling. An earlier model there is replaced if ``replace`` allows it; a
-    directory that holds anything else is refused.
+    that has no head for masked language modelling. ``extra_config`` holds more keys for ``config.json``. An earlier
+    model there is replaced if ``replace`` allows it; a directory that holds anything else is refused.
     """
     chosen = named(family)
     if tokenizer.vocab_size > model.config.vocab_size:
@@ -63,7 +64,16 @@ def save(
             f"{model.config.vocab_size}: they do not belong together."
         )
     with building(directory, replace=replace) as place:
-        write_files(model, tokenizer, place, family=chosen, card=card, heads=heads or {}, with_head=with_head)
+        write_files(
+            model,
+            tokenizer,
+            place,
+            family=chosen,
+            card=card,
+            heads=heads or {},
+            with_head=with_head,
+            extra_config=extra_config,
+        )
 
 
 @contextmanager
@@ -90,6 +100,7 @@ def write_files(
     card: Mapping[str, Any] | str | None = None,
     heads: Mapping[str, nn.Module],
     with_head: bool,
+    extra_config: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the files of a model into a directory that is there, such as one being built."""
     state = {name: one for name, one in model.state_dict().items() if with_head or not name.startswith("head.")}
@@ -108,6 +119,9 @@ def write_files(
     config |= {"architectures": [architecture], "dtype": dtype}
     if isinstance(model, MaskedLM) and model.reading != Reading():
         config[READING] = asdict(model.reading)
+    if taken := sorted(config.keys() & (extra_config or {}).keys()):
+        raise ModelError(f"config.json has its own {taken[0]!r}: extra_config must not set it.")
+    config |= extra_config or {}
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (directory / "config.json").write_text(f"{text}\n", encoding="utf-8")
     tokenizer.write(directory)

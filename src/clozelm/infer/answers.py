@@ -1,4 +1,4 @@
-"""What a classifier answers to encoded examples."""
+"""What a model of a task answers to encoded examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from clozelm.errors import SettingsError
 from clozelm.infer.scoring import evaluating
-from clozelm.nn.classifier import Classifier
+from clozelm.nn.prompt import TaskModel
 from clozelm.tasks.batches import batches, longest_first
 from clozelm.tasks.encode import ReadAs, Unit
 from clozelm.tasks.task import Answers
@@ -18,7 +18,7 @@ MOST_PIECES = 512
 
 
 @torch.inference_mode()
-def answers(model: Classifier, units: Sequence[Unit], num_answers: Sequence[int], *, pad_id: int) -> Answers:
+def answers(model: TaskModel, units: Sequence[Unit], num_answers: Sequence[int], *, pad_id: int) -> Answers:
     """Return the logits of examples that have ``num_answers`` answers each, computed in batches of like lengths.
 
     The model comes back in the mode it had.
@@ -32,7 +32,7 @@ def answers(model: Classifier, units: Sequence[Unit], num_answers: Sequence[int]
     return found
 
 
-def read_as_model(model: Classifier, max_length: int | None = None) -> ReadAs:
+def read_as_model(model: TaskModel, max_length: int | None = None) -> ReadAs:
     """Return how a model reads; without ``max_length`` as far as its positions reach, at most 512 pieces.
 
     More pieces than positions are a ``SettingsError``.

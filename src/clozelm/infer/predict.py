@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clozelm.errors import ModelError
-from clozelm.hub.classifier import LoadedClassifier, load_classifier
+from clozelm.hub.classifier import LoadedClassifier
+from clozelm.hub.labels import TASK_KEY
 from clozelm.hub.load import model_directory
+from clozelm.hub.prompt import LoadedPrompt, load_task_model
 from clozelm.infer.answers import answers, read_as_model
 from clozelm.tasks.classify import Classify, probabilities
 from clozelm.tasks.tag import Tag
@@ -21,9 +23,6 @@ from clozelm.tasks.tags import Scheme, spans
 from clozelm.tasks.task import Answers
 from clozelm.text.examples import TaggedSentence, TextExample
 from clozelm.text.sentiment import SCALE_FACT
-
-TASK_KEY = "clozelm_task"
-"""What of a task no stock key holds: the fields of its texts, the scheme of its tags, the longest sequence."""
 
 _WORD = re.compile(r"\w+(?:['’]\w+)?|[^\w\s]")
 
@@ -54,7 +53,7 @@ class Entity:
 class Predictor:
     """A fine-tuned model that answers; texts are computed in batches of like lengths, several to a row."""
 
-    def __init__(self, loaded: LoadedClassifier) -> None:
+    def __init__(self, loaded: LoadedClassifier | LoadedPrompt) -> None:
         self.loaded, self.model = loaded, loaded.model
         facts = loaded.config.get(TASK_KEY)
         self.facts: dict[str, Any] = facts if isinstance(facts, dict) else {}
@@ -62,14 +61,16 @@ class Predictor:
         if loaded.model.kind == "token":
             self.task = Tag(loaded.labels, self._scheme())
         else:
-            self.task = Classify(loaded.labels, loaded.problem, is_scale=SCALE_FACT in self.facts)
+            prompt = loaded.prompt if isinstance(loaded, LoadedPrompt) else None
+            is_scale = SCALE_FACT in self.facts
+            self.task = Classify(loaded.labels, loaded.problem, is_scale=is_scale, prompt=prompt)
         longest = self.facts.get("max_length")
         self._read_as = read_as_model(self.model, longest if isinstance(longest, int) else None)
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "cpu") -> Self:
         """Open a fine-tuned model, or what `cloze finetune` left around it."""
-        loaded = load_classifier(model_directory(path))
+        loaded = load_task_model(model_directory(path))
         try:
             loaded.model.to(device)
         except (RuntimeError, AssertionError) as error:

@@ -18,6 +18,7 @@ from clozelm.errors import DataError
 from clozelm.tasks import calibration, metrics
 from clozelm.tasks.encode import Encoded, ReadAs, encode_texts
 from clozelm.tasks.ordinal import step_figures
+from clozelm.tasks.prompt import Prompt, encode_prompts
 from clozelm.tasks.task import Answers, Kind, Targets
 from clozelm.text.examples import Problem, TextExample
 from clozelm.text.label_checks import label_names
@@ -29,7 +30,7 @@ SCORE = "score"
 
 @dataclass(frozen=True)
 class Classify:
-    """Tell the class of a text from its first vector (Devlin et al. 2018, 4.1).
+    """Tell the class of a text from its first vector (Devlin et al. 2018, 4.1), or from a mask in a ``prompt``.
 
     Losses are cross-entropy (``single``), binary cross-entropy over all labels (``multi``) or the squared error
     (``regression``, whose only label is ``score``). ``weights`` multiply the losses of the classes, where given.
@@ -41,6 +42,7 @@ class Classify:
     problem: Problem = "single"
     weights: tuple[float, ...] | None = None
     is_scale: bool = False
+    prompt: Prompt | None = None
     name: ClassVar[str] = "classify"
     kind: ClassVar[Kind] = "sequence"
 
@@ -49,8 +51,17 @@ class Classify:
         """The figure by which models are chosen."""
         return _METRICS[self.problem]
 
+    @property
+    def asks(self) -> Mapping[str, Any]:
+        """Pattern and words of the prompt, as plain data; nothing without one."""
+        if self.prompt is None:
+            return {}
+        return {"pattern": self.prompt.pattern, "words": {n: list(w) for n, w in self.prompt.words.items()}}
+
     def encode(self, tokenizer: Tokenizer, examples: Sequence[TextExample], read_as: ReadAs) -> Encoded:
         """Return what a model reads of the texts."""
+        if self.prompt is not None:
+            return encode_prompts(tokenizer, examples, read_as, self.prompt)
         return encode_texts(tokenizer, examples, read_as)
 
     def num_answers(self, example: TextExample) -> int:

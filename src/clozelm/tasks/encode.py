@@ -144,7 +144,7 @@ def encode_texts(tokenizer: Tokenizer, examples: Sequence[TextExample], read_as:
     units, cut = [], 0
     zero = np.zeros(1, np.int32)
     for owner, texts in enumerate(zip(*columns, strict=True)):
-        kept = _cut(texts, room)
+        kept = cut_to_fit(texts, room)
         cut += kept is not texts
         ids, segments, _ = template.fill(kept)
         column = np.array([len(ids) - 1], np.int32) if read_as.asks_last else zero
@@ -164,8 +164,11 @@ def _ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Ids]:
     ]
 
 
-def _cut(texts: tuple[Ids, ...], room: int) -> tuple[Ids, ...]:
-    """Take pieces off the end of the longer text until all fit (``longest_first`` of the stock tokenizers)."""
+def cut_to_fit(texts: tuple[Ids, ...], room: int) -> tuple[Ids, ...]:
+    """Take pieces off the end of the longer of one or two texts until all fit.
+
+    Equals ``longest_first`` of the stock tokenizers.
+    """
     lengths = [len(text) for text in texts]
     if sum(lengths) <= room:
         return texts

@@ -35,6 +35,7 @@ class Tag:
     kind: ClassVar[Kind] = "token"
     problem: ClassVar[Problem] = "single"
     metric: ClassVar[str] = "f1"
+    asks: ClassVar[Mapping[str, Any]] = {}
 
     def encode(self, tokenizer: Tokenizer, examples: Sequence[TaggedSentence], read_as: ReadAs) -> Encoded:
         """Return what a model reads of the sentences."""

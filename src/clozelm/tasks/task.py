@@ -56,6 +56,10 @@ class Task(Protocol[ExampleT]):
     def metric(self) -> str:
         """The figure that tells the better of two models."""
 
+    @property
+    def asks(self) -> Mapping[str, Any]:
+        """How the examples are put to a model, as plain data, where labels do not say it: a prompt."""
+
     def encode(self, tokenizer: Tokenizer, examples: Sequence[ExampleT], read_as: ReadAs) -> Encoded:
         """Return what a model reads of the examples."""
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from clozelm.errors import SettingsError
-from clozelm.nn.classifier import Classifier
 from clozelm.nn.encoder import initialise
 from clozelm.nn.lora import add_lora
+from clozelm.nn.prompt import TaskModel
 from clozelm.rng import seed_for
 from clozelm.train.finetune_settings import ModelSettings, OptimSettings
 from clozelm.train.masters import Masters
@@ -21,7 +21,7 @@ _LAYER = re.compile(r"^encoder\.layers\.(\d+)\.")
 _BASE_RATE, _BASE_WIDTH = 5e-5, 768
 
 
-def prepare(model: Classifier, settings: ModelSettings, seed: int) -> None:
+def prepare(model: TaskModel, settings: ModelSettings, seed: int) -> None:
     """Draw top layers anew, fix low ones, or fix all of them and add low-rank updates, as the settings say."""
     num_sets = len(model.encoder.layers)
     for name in ("reinit_layers", "freeze_layers"):
@@ -45,7 +45,7 @@ def learning_rate(settings: OptimSettings, hidden_size: int) -> float:
     return settings.learning_rate or _BASE_RATE * _BASE_WIDTH / hidden_size
 
 
-def build_optimisers(model: Classifier, settings: OptimSettings, masters: Masters | None) -> Optimisers:
+def build_optimisers(model: TaskModel, settings: OptimSettings, masters: Masters | None) -> Optimisers:
     """Build AdamW over what is trained; matrices decay, and every layer has its own rate.
 
     With ``layer_decay`` d a layer learns at d times the rate of the one above it, the top one at d times the

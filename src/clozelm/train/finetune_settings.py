@@ -81,7 +81,12 @@ class ScheduleSettings(Section):
 class BudgetSettings(Section):
     """How long to train."""
 
-    epochs: float = setting(3.0, "Times that every example is seen.", "Devlin et al. 2018, A.3: 2 to 4", gt=0.0)
+    epochs: float = setting(
+        3.0,
+        "Times that every example is seen; 0 only measures a prompt.",
+        "Devlin et al. 2018, A.3: 2 to 4",
+        ge=0.0,
+    )
     patience: int | None = setting(
         None, "Evaluations without a better one after which training ends; none = train to the end.", "", ge=1
     )

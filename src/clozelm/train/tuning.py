@@ -19,8 +19,10 @@ from torch import Tensor
 
 from clozelm.errors import DataError, SettingsError
 from clozelm.hub.classifier import LoadedClassifier
+from clozelm.hub.prompt import LoadedPrompt
 from clozelm.infer.answers import answers, read_as_model
 from clozelm.nn.lora import merge_lora
+from clozelm.nn.prompt import TaskModel
 from clozelm.rng import generator
 from clozelm.tasks.encode import Unit
 from clozelm.tasks.task import Answers, Task
@@ -59,7 +61,7 @@ class Tuning(Generic[ExampleT]):
         settings: FinetuneSettings,
         *,
         task: Task[ExampleT],
-        start: LoadedClassifier,
+        start: LoadedClassifier | LoadedPrompt,
         split: Split[ExampleT],
         out: Path,
         base: str = "",
@@ -72,7 +74,7 @@ class Tuning(Generic[ExampleT]):
         self.device = choose_device(settings.run.device)
         before = _precision_before(out / RECORD)  # measured once: a resumed run goes on in what it began with
         self.precision = choose_precision(before or settings.run.precision, self.device)
-        self.model = start.model
+        self.model: TaskModel = start.model
         prepare(self.model, settings.model, settings.run.seed)
         self.model.to(self.device)
         self.masters = Masters(self.model, DTYPES[self.precision]) if self.precision != "fp32" else None
@@ -80,7 +82,7 @@ class Tuning(Generic[ExampleT]):
         self.metric = settings.evaluation.metric or task.metric
         self._encode()
         self.steps_per_epoch = -(-len(split.train) // settings.data.batch_size)
-        self.num_steps = max(1, round(settings.budget.epochs * self.steps_per_epoch))
+        self.num_steps = _num_steps(settings.budget.epochs, self.steps_per_epoch, start)
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         self.best: dict[str, Tensor] | None = None
         self.best_value, self.best_step, self.misses = -math.inf, 0, 0
@@ -114,6 +116,7 @@ class Tuning(Generic[ExampleT]):
 
     def record(self) -> dict[str, Any]:
         """Return what makes this fine-tuning what it is."""
+        asks = {"prompt": dict(self.task.asks)} if self.task.asks else {}
         return {
             "format": 1,
             "task": self.task.name,
@@ -124,6 +127,7 @@ class Tuning(Generic[ExampleT]):
             "model": self.base,
             "tokenizer": self.tokenizer.fingerprint,
             "precision": self.precision,
+            **asks,
             "settings": self.settings.model_dump(mode="json"),
         }
 
@@ -231,7 +235,9 @@ class Tuning(Generic[ExampleT]):
         except (OSError, ValueError, AttributeError) as error:
             raise DataError(f"{path}: not the record of a fine-tuning ({error}). Name another --out.") from None
         changed += [
-            name for name in ("task", "problem", "labels", "model", "tokenizer") if before.get(name) != now[name]
+            name
+            for name in ("task", "problem", "labels", "model", "tokenizer", "prompt")
+            if before.get(name) != now.get(name)
         ]
         changed += [f"the examples of {name}" for name in ("train", "dev") if before.get(name) != now[name]]
         if changed:
@@ -263,6 +269,18 @@ def _precision_before(path: Path) -> str | None:
     except (OSError, ValueError, AttributeError):
         return None
     return found if found in DTYPES else None
+
+
+def _num_steps(epochs: float, steps_per_epoch: int, start: LoadedClassifier | LoadedPrompt) -> int:
+    """Return how many steps there are; 0 epochs train nothing, which needs a model that answers as it is."""
+    if epochs:
+        return max(1, round(epochs * steps_per_epoch))
+    if isinstance(start, LoadedClassifier) and start.new:
+        raise SettingsError(
+            "budget.epochs=0 trains nothing, and the head of the model is new: it would answer at random. A prompt "
+            "(--prompt) asks a model as it is."
+        )
+    return 0
 
 
 @lru_cache(maxsize=4)
