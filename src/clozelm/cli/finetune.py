@@ -6,9 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clozelm.cli.reading import (
+    DelimiterOption,
+    EncodingOption,
+    HeaderOption,
+    LabelOption,
+    Problem,
+    Quoting,
+    QuotingOption,
+    TagOption,
+    TextOption,
+    WordOption,
+    fields,
+    table,
+)
+
 if TYPE_CHECKING:
     from clozelm.flows.task_data import TaskData
-    from clozelm.text.examples import Problem
+    from clozelm.tasks.prompt import Prompt
     from clozelm.train.finetune_settings import FinetuneSettings
 
 app = typer.Typer(
@@ -16,6 +31,12 @@ app = typer.Typer(
 )
 
 ModelArgument = Annotated[Path, typer.Argument(help="A run, or a Hugging Face model directory.")]
+TextsArgument = Annotated[
+    Path, typer.Argument(help="Texts with labels: csv, tsv, jsonl, parquet, or a data set's directory.")
+]
+SentencesArgument = Annotated[
+    Path, typer.Argument(help="Words with tags: CoNLL columns, jsonl, or a data set's directory.")
+]
 OutOption = Annotated[
     Path, typer.Option(help="Directory for model and report; one of the same settings is resumed.")
 ]
@@ -24,7 +45,10 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="section.key=value; see `cloze settings finetune`.")
 ]
 EpochsOption = Annotated[
-    float | None, typer.Option(help="Times that every example is seen; with --search the only value tried.")
+    float | None,
+    typer.Option(
+        help="Times that every example is seen; with --search the only value tried; 0 only measures a prompt."
+    ),
 ]
 SeedOption = Annotated[int | None, typer.Option(min=0, help="Seed of head, order, dropout; the first of --seeds.")]
 SeedsOption = Annotated[
@@ -33,19 +57,10 @@ SeedsOption = Annotated[
 SearchOption = Annotated[
     int | None, typer.Option(min=1, help="Try as many learning rates, epochs and batch sizes first; needs Optuna.")
 ]
+FewOption = Annotated[
+    int | None, typer.Option(min=1, help="Learn from so many examples of every class, drawn by the seed.")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Read and show the examples, train nothing.")]
-TextOption = Annotated[str | None, typer.Option(help="Field of the text; two, with a comma, for pairs.")]
-LabelOption = Annotated[str | None, typer.Option(help="Field of the label.")]
-DelimiterOption = Annotated[
-    str | None, typer.Option(help="What separates the fields of a table; found out if left out.")
-]
-EncodingOption = Annotated[str | None, typer.Option(help="Encoding of the files; found out if left out.")]
-HeaderOption = Annotated[
-    bool, typer.Option("--header/--no-header", help="Whether the first row of a table names the fields.")
-]
-TextsArgument = Annotated[
-    Path, typer.Argument(help="Texts with labels: csv, tsv, jsonl, parquet, or a data set's directory.")
-]
 
 
 @dataclass(frozen=True)
@@ -67,12 +82,21 @@ def classify(
     dev: DevOption = None,
     text: TextOption = None,
     label: LabelOption = None,
-    multi: Annotated[bool, typer.Option("--multi", help="A text may have several labels, or none.")] = False,
+    problem: Annotated[
+        Problem, typer.Option(help="One label of several; any number of labels; a number to be met.")
+    ] = Problem.single,
     separator: Annotated[str | None, typer.Option(help="What separates several labels in one field.")] = None,
-    regression: Annotated[bool, typer.Option("--regression", help="The label is a number to be met.")] = False,
     delimiter: DelimiterOption = None,
+    quoting: QuotingOption = Quoting.auto,
     encoding: EncodingOption = None,
     header: HeaderOption = True,
+    prompt: Annotated[
+        str | None, typer.Option(help='Ask at a mask: "{text} It was [MASK]."; {a} and {b} for pairs.')
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option(help="Words at the mask for each label: negative=bad|awful,positive=great.")
+    ] = None,
+    few: FewOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
@@ -84,20 +108,19 @@ def classify(
     from clozelm.errors import SettingsError
     from clozelm.flows.task_data import ClassifyRequest, classify_data
     from clozelm.text.labelled import Wanted
-    from clozelm.text.record_files import TableForm
 
-    if multi and regression:
-        raise SettingsError("--multi and --regression exclude each other: a label is a name or a number.")
+    if separator is not None and problem is not Problem.multi:
+        raise SettingsError(f"--separator has no use with --problem {problem}: several labels are --problem multi.")
     settings = _settings(epochs, seed, set_, is_searched=search is not None)
-    fields = None if text is None else tuple(text.split(","))
-    problem: Problem = "regression" if regression else "multi" if multi or separator else "single"
     request = ClassifyRequest(
         train=train,
         dev=dev,
-        wanted=Wanted(text=fields, label=label, problem=problem, separator=separator),
-        form=TableForm(delimiter=delimiter, encoding=encoding, header=header),
+        wanted=Wanted(text=fields(text), label=label, problem=problem.value, separator=separator),
+        form=table(delimiter, quoting, encoding, header),
         class_weights=settings.loss.class_weights,
         seed=settings.run.seed,
+        few=few,
+        prompt=_prompt(prompt, words),
     )
     _run(settings, classify_data(request), Job(model, out, seeds, search, dry_run))
 
@@ -105,19 +128,14 @@ def classify(
 @app.command("tag")
 def tag(
     model: ModelArgument,
-    train: Annotated[
-        Path, typer.Argument(help="Words with tags: CoNLL columns, jsonl, or a data set's directory.")
-    ],
+    train: SentencesArgument,
     out: OutOption,
     dev: DevOption = None,
-    word: Annotated[
-        str | None, typer.Option(help="Column of the word, from 1, or its field; found out if left out.")
-    ] = None,
-    tag_: Annotated[
-        str | None, typer.Option("--tag", help="Column of the tag, or its field; found out if left out.")
-    ] = None,
-    scheme: Annotated[str | None, typer.Option(help="BIO, IOB1, BIOES or IO; found out if left out.")] = None,
+    word_column: WordOption = None,
+    tag_column: TagOption = None,
+    scheme: Annotated[str | None, typer.Option(help="BIO, IOB1, BIOES, BILOU or IO; else found out.")] = None,
     encoding: EncodingOption = None,
+    few: FewOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
@@ -130,8 +148,8 @@ def tag(
     from clozelm.text.conll import TaggedForm
 
     settings = _settings(epochs, seed, set_, is_searched=search is not None)
-    form = TaggedForm(word=word, tag=tag_, encoding=encoding)
-    request = TagRequest(train, dev, form, checked_scheme(scheme), settings.run.seed)
+    form = TaggedForm(word=word_column, tag=tag_column, encoding=encoding)
+    request = TagRequest(train, dev, form, checked_scheme(scheme), settings.run.seed, few)
     _run(settings, tag_data(request), Job(model, out, seeds, search, dry_run))
 
 
@@ -147,8 +165,10 @@ def sentiment(
         int | None, typer.Option(help="2 or 5: how labels are read where that is not clear of itself.")
     ] = None,
     delimiter: DelimiterOption = None,
+    quoting: QuotingOption = Quoting.auto,
     encoding: EncodingOption = None,
     header: HeaderOption = True,
+    few: FewOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = None,
     seeds: SeedsOption = None,
@@ -160,7 +180,6 @@ def sentiment(
     from clozelm.flows.task_data import ClassifyRequest, sentiment_data
     from clozelm.flows.training import recipe_path
     from clozelm.text.labelled import Wanted
-    from clozelm.text.record_files import TableForm
     from clozelm.text.sentiment import checked_ways
 
     recipe = recipe_path("sentiment", within="finetune")
@@ -168,13 +187,26 @@ def sentiment(
     request = ClassifyRequest(
         train=train,
         dev=dev,
-        wanted=Wanted(text=None if text is None else tuple(text.split(",")), label=label),
-        form=TableForm(delimiter=delimiter, encoding=encoding, header=header),
+        wanted=Wanted(text=fields(text), label=label),
+        form=table(delimiter, quoting, encoding, header),
         class_weights=settings.loss.class_weights,
         seed=settings.run.seed,
+        few=few,
     )
     data = sentiment_data(request, checked_ways(ways))
     _run(settings, data, Job(model, out, seeds, search, dry_run))
+
+
+def _prompt(pattern: str | None, words: str | None) -> "Prompt | None":
+    from clozelm.errors import SettingsError
+    from clozelm.tasks.prompt import Prompt, parse_words
+
+    if pattern is None or words is None:
+        if pattern is not None or words is not None:
+            given, missing = ("--words", "--prompt") if pattern is None else ("--prompt", "--words")
+            raise SettingsError(f"{given} needs {missing}: a pattern with a mask, and a word for every label.")
+        return None
+    return Prompt(pattern, parse_words(words))
 
 
 def _settings(

@@ -7,18 +7,29 @@ from typing import Annotated
 
 import typer
 
+from clozelm.cli.reading import (
+    DelimiterOption,
+    EncodingOption,
+    HeaderOption,
+    Quoting,
+    QuotingOption,
+    TextOption,
+    WordOption,
+    fields,
+    table,
+)
+
 
 def predict(
     model: Annotated[Path, typer.Argument(help="What `cloze finetune` left, or a classifier's directory.")],
     file: Annotated[str, typer.Argument(help="csv, tsv, jsonl, parquet or CoNLL; - for standard input.")],
     out: Annotated[Path | None, typer.Option(help="Write here and not to standard output.")] = None,
-    text: Annotated[str | None, typer.Option(help="Field of the text; two, with a comma, for pairs.")] = None,
-    word: Annotated[str | None, typer.Option(help="Column of the word, from 1, or its field.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="What separates the fields of a table.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Encoding of the file; found out if left out.")] = None,
-    header: Annotated[
-        bool, typer.Option("--header/--no-header", help="Whether the first row names the fields.")
-    ] = True,
+    text: TextOption = None,
+    word_column: WordOption = None,
+    delimiter: DelimiterOption = None,
+    quoting: QuotingOption = Quoting.auto,
+    encoding: EncodingOption = None,
+    header: HeaderOption = True,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Add the probability of every label.")
     ] = False,
@@ -31,20 +42,21 @@ def predict(
     from clozelm.text.atomic import disk_errors
     from clozelm.text.conll import TaggedForm
     from clozelm.text.labelled import Wanted
-    from clozelm.text.record_files import TableForm
 
     predictor = Predictor.open(model, device=device)
-    check_kind(predictor, tag_options={"word": word}, text_options={"text": text, "delimiter": delimiter})
+    check_kind(
+        predictor, tag_options={"word-column": word_column}, text_options={"text": text, "delimiter": delimiter}
+    )
     source = sys.stdin if file == "-" else file
     written = io.StringIO()
     if isinstance(predictor.task, Tag):
-        form = TaggedForm(word=word, encoding=encoding)
+        form = TaggedForm(word=word_column, encoding=encoding)
         notes = predict_tags(predictor, source, written, form=form, with_probabilities=probabilities)
     else:
-        wanted = Wanted(text=None if text is None else tuple(text.split(",")))
-        table = TableForm(delimiter=delimiter, encoding=encoding, header=header)
+        wanted = Wanted(text=fields(text))
+        form_ = table(delimiter, quoting, encoding, header)
         notes = predict_texts(
-            predictor, source, written, wanted=wanted, form=table, with_probabilities=probabilities
+            predictor, source, written, wanted=wanted, form=form_, with_probabilities=probabilities
         )
     if out is None:
         sys.stdout.write(written.getvalue())

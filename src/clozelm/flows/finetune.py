@@ -13,13 +13,12 @@ import numpy as np
 from rich.console import Console
 
 from clozelm.errors import DataError
+from clozelm.flows.finetune_model import new_model, save_model, zero_shot
 from clozelm.flows.finetune_progress import show_tuning
 from clozelm.flows.finetune_result import hardest, predictions
 from clozelm.flows.task_data import TaskData
-from clozelm.hub.classifier import LoadedClassifier, new_classifier, save_classifier
 from clozelm.hub.load import model_directory
 from clozelm.hub.weights import fingerprint
-from clozelm.infer.predict import TASK_KEY
 from clozelm.tasks.calibration import calibrate
 from clozelm.tasks.classify import Classify
 from clozelm.tasks.task import Answers, Task
@@ -29,6 +28,10 @@ from clozelm.train.finetune_settings import FinetuneSettings
 from clozelm.train.tuning import JOURNAL, Tuning
 
 RESULTS, PREDICTIONS, PAGE, MODEL = "results.json", "dev_predictions.jsonl", "report.html", "model"
+_UNCALIBRATED = (
+    "the temperature is kept in the model's config.json, where `cloze predict` finds it: the weights are a plain "
+    "masked language model's, and what they say at a mask elsewhere is not divided by it"
+)
 
 
 def tune(
@@ -39,10 +42,10 @@ def tune(
     What is finished there is not done again; what is not goes on where it was left. None when a signal stopped it.
     """
     out = Path(out)
-    start = new_start(settings, model, data.task)
-    run = Tuning(
-        settings, task=data.task, start=start, split=data.split, out=out, base=fingerprint(model_directory(model))
-    )
+    directory = model_directory(model)
+    start = new_model(settings, directory, data.task)
+    base = fingerprint(directory)
+    run = Tuning(settings, task=data.task, start=start, split=data.split, out=out, base=base)
     run.open()
     if (out / RESULTS).is_file():
         console.print(f"{out} is finished; its results are shown.", soft_wrap=True)
@@ -50,23 +53,12 @@ def tune(
     console.print(start.summary, style="dim", soft_wrap=True)
     for notice in (*run.encoding_notes, *run.notices):
         console.print(notice, style="yellow", soft_wrap=True)
+    if (before := zero_shot(run)) is not None:
+        console.print(before.sentence, soft_wrap=True)
     show_tuning(run, console)
     if not run.is_finished:
         return None
     return finish(run, data, model=str(model))
-
-
-def new_start(settings: FinetuneSettings, model: str | Path, task: Task[Any]) -> LoadedClassifier:
-    """Put a new head for a task on a pretrained model."""
-    return new_classifier(
-        model_directory(model),
-        kind=task.kind,
-        labels=task.labels,
-        problem=task.problem,
-        seed=settings.run.seed,
-        dropout=settings.model.dropout,
-        attention_dropout=settings.model.attention_dropout,
-    )
 
 
 def finish(run: Tuning[Any], data: TaskData, *, model: str) -> dict[str, Any]:
@@ -88,16 +80,7 @@ def finish(run: Tuning[Any], data: TaskData, *, model: str) -> dict[str, Any]:
             if figure["value"] is not None
         },
     }
-    save_classifier(
-        run.model.cpu(),
-        run.tokenizer,
-        run.out / MODEL,
-        family=run.start.family.name,
-        labels=data.task.labels,
-        problem=data.task.problem,
-        card=card,
-        extra_config={TASK_KEY: {**data.facts, "max_length": run.read_as.max_length}},
-    )
+    save_model(run, card=card, facts={**data.facts, "max_length": run.read_as.max_length}, out=run.out / MODEL)
     with disk_errors(run.out), (run.out / PREDICTIONS).open("w", encoding="utf-8") as file:
         for record in predictions(data.task, found, data.split.dev):
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -178,6 +161,9 @@ def _results(
         "settings": run.settings.model_dump(mode="json"),
     }
     results |= {name: measured[name] for name in ("mode", "scheme") if name in measured}
+    if (before := zero_shot(run)) is not None:
+        results |= {"prompt": dict(data.task.asks), "zero_shot": before.figures}
+        results["notes"] += [before.sentence, *([] if calibration is None else [_UNCALIBRATED])]
     if isinstance(data.task, Classify) and data.task.problem == "regression":
         truth = run.dev_targets.values.tolist()
         results["scatter"] = [list(pair) for pair in zip(truth, found.logits[:, 0].tolist(), strict=True)]

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from clozelm.errors import SettingsError, TrainingError
 from clozelm.flows.compare import read_json, write_json
-from clozelm.flows.finetune import new_start
+from clozelm.flows.finetune_model import new_model
 from clozelm.flows.finetune_progress import show_tuning
 from clozelm.flows.task_data import TaskData
+from clozelm.hub.load import model_directory
 from clozelm.report.figures import figure, value_of, written
 from clozelm.rng import seed_for
 from clozelm.settings import overlaid
@@ -65,7 +66,7 @@ def search(
     sampler = load_optuna()
     found: list[dict[str, Any]] = read_json(out / TRIALS)["trials"] if (out / TRIALS).is_file() else []
     while len(found) < trials:
-        start = new_start(settings, model, data.task)
+        start = new_model(settings, model_directory(model), data.task)
         width = start.model.config.hidden_size
         ranges, given = Ranges.of(settings, width), as_given(settings, width)
         is_first = not found and ranges.holds(given)

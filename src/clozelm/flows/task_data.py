@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from clozelm.errors import DataError, SettingsError
 from clozelm.tasks import tags
 from clozelm.tasks.classify import Classify, balanced, labels_of
+from clozelm.tasks.prompt import Prompt
 from clozelm.tasks.tag import Tag, tags_of
 from clozelm.tasks.task import Task
 from clozelm.text.conll import TaggedForm, read_tagged
 from clozelm.text.examples import TaggedSentence, TextExample
+from clozelm.text.few import draw_few
 from clozelm.text.label_checks import check_labels
 from clozelm.text.labelled import Wanted, read_examples
 from clozelm.text.overlap import find_overlap, hold_out
@@ -22,6 +24,7 @@ from clozelm.text.sentiment import SCALE_FACT, Scale, Ways, find_scale
 from clozelm.train.tuning import Split
 
 _HELD_SHARE = 0.1
+ExampleT = TypeVar("ExampleT", TextExample, TaggedSentence)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,10 @@ class TaskData:
 
 @dataclass(frozen=True)
 class ClassifyRequest:
-    """Which texts to learn classes from, and how they are written; None is to find it out."""
+    """Which texts to learn classes from, and how they are written; None is to find it out.
+
+    ``few`` is how many of every class are learned from, None for all; a ``prompt`` asks at a mask.
+    """
 
     train: Path
     dev: Path | None = None
@@ -47,17 +53,23 @@ class ClassifyRequest:
     form: TableForm = field(default_factory=TableForm)
     class_weights: Literal["none", "balanced"] = "none"
     seed: int = 0
+    few: int | None = None
+    prompt: Prompt | None = None
 
 
 @dataclass(frozen=True)
 class TagRequest:
-    """Which sentences to learn tags from; ``scheme`` of the tags, None is to find it out."""
+    """Which sentences to learn tags from; ``scheme`` of the tags, None is to find it out.
+
+    ``few`` is how many sentences of every type of entity are learned from, None for all.
+    """
 
     train: Path
     dev: Path | None = None
     form: TaggedForm = field(default_factory=TaggedForm)
     scheme: tags.Scheme | None = None
     seed: int = 0
+    few: int | None = None
 
 
 def classify_data(request: ClassifyRequest) -> TaskData:
@@ -72,10 +84,7 @@ def sentiment_data(request: ClassifyRequest, ways: Ways | None = None) -> TaskDa
 
 def _classify_data(request: ClassifyRequest, find: Callable[[Sequence[TextExample]], Scale] | None) -> TaskData:
     problem = request.wanted.problem
-    if request.class_weights == "balanced" and problem != "single":
-        raise SettingsError(
-            f"loss.class_weights=balanced is for one label of several; these are a {problem} problem's."
-        )
+    _check_problem(request)
     found = read_examples(request.train, request.wanted, request.form)
     notes = [f"train: {note}" for note in found.notes]
     scale = None if find is None else find(found.examples)
@@ -94,11 +103,15 @@ def _classify_data(request: ClassifyRequest, find: Callable[[Sequence[TextExampl
     notes += scale.notes(train) if scale else []
     known = None if problem == "regression" else labels
     notes += check_labels(train, dev, problem, field=found.label_field, labels=known)
+    if request.prompt is not None:
+        request.prompt.check(labels, len(train[0].texts))
+    train = _few(train, request, notes)
     notes += find_overlap(train, dev).notes()
     weights = balanced(train, labels) if request.class_weights == "balanced" else None
     facts: dict[str, Any] = {"text": list(found.text_fields), "label": found.label_field}
     facts |= {} if scale is None else {SCALE_FACT: list(scale.names)}
-    return _data(Classify(labels, problem, weights, is_scale=scale is not None), train, dev, request, notes, facts)
+    task = Classify(labels, problem, weights, is_scale=scale is not None, prompt=request.prompt)
+    return _data(task, train, dev, request, notes, facts)
 
 
 def tag_data(request: TagRequest) -> TaskData:
@@ -108,6 +121,7 @@ def tag_data(request: TagRequest) -> TaskData:
     """
     found = read_tagged(request.train, request.form)
     scheme = request.scheme or _scheme(found.sentences, request.train)
+    train: Sequence[TaggedSentence]
     train, notes = _repaired(found.sentences, scheme, scheme, "train")
     notes = [f"train: {note}" for note in found.notes] + notes
     if request.dev is None:
@@ -122,8 +136,31 @@ def tag_data(request: TagRequest) -> TaskData:
     if len(labels) < 2:
         raise DataError(f"{request.train}: no word has a tag other than O: there is nothing to learn.")
     _check_tags(dev, labels)
+    train = _few(train, request, notes)
     notes += find_overlap(train, dev).notes()
     return _data(Tag(labels, scheme), train, dev, request, notes, {"scheme": scheme})
+
+
+def _check_problem(request: ClassifyRequest) -> None:
+    """Refuse what is for one label of several alone, where a text has more or is a number."""
+    problem = request.wanted.problem
+    if problem != "single" and request.class_weights == "balanced":
+        raise SettingsError(
+            f"loss.class_weights=balanced is for one label of several; these are a {problem} problem's."
+        )
+    if problem != "single" and request.prompt is not None:
+        raise SettingsError(f"--prompt is for one label of several; these are a {problem} problem's.")
+    if problem == "regression" and request.few is not None:
+        raise SettingsError("--few counts examples of a class, and the labels are numbers: leave it out.")
+
+
+def _few(train: Sequence[ExampleT], request: ClassifyRequest | TagRequest, notes: list[str]) -> Sequence[ExampleT]:
+    """Draw as many of every class as are wanted, and note it."""
+    if request.few is None:
+        return train
+    chosen, said = draw_few(train, request.few, seed=request.seed)
+    notes += [f"train: {note}" for note in said]
+    return chosen
 
 
 def _data(

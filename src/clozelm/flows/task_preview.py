@@ -31,6 +31,9 @@ def show_data(data: TaskData, console: Console) -> None:
             console.print(f"       {_counted(seen.labels)}", style="dim", soft_wrap=True)
     for example in preview(data.split.train).first:
         console.print(Text("  ").append(_shown(example), style="dim"), soft_wrap=True)
+    if asks := data.task.asks:
+        words = ", ".join(f"{label} = {' or '.join(each)}" for label, each in asks["words"].items())
+        console.print(f"asks   {asks['pattern']}  ({words})", soft_wrap=True)
     for note in data.notes:
         console.print(note, style="yellow", soft_wrap=True)
 

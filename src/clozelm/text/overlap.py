@@ -71,7 +71,7 @@ def hold_out(
     if len(examples) < 2:
         raise DataError(f"{len(examples)} examples cannot be divided: give a file with --dev.")
     held: set[int] = set()
-    for members in _classes(examples).values():
+    for members in by_class(examples).values():
         held |= _held(members, examples, share, seed)
     in_train = {name for place, example in enumerate(examples) if place not in held for name in _names(example)}
     held = {place for place in held if in_train.issuperset(_names(examples[place]))}
@@ -81,7 +81,7 @@ def hold_out(
     return train, [example for place, example in enumerate(examples) if place in held]
 
 
-def _classes(examples: Sequence[TextExample | TaggedSentence]) -> dict[str | None, list[int]]:
+def by_class(examples: Sequence[TextExample | TaggedSentence]) -> dict[str | None, list[int]]:
     """Group the places of examples by label, or by the rarest of several."""
     names = [_names(example) for example in examples]
     counts = Counter(name for each in names for name in each)
