@@ -112,7 +112,7 @@ WRONG: list[tuple[list[object], str]] = [
     ),
     (["--prompt", "{text} [MASK]", "--words", "pet=cats,wild=dog"], "'cats' is 2 pieces (cat ##s)"),
     (["--prompt", "{text} [MASK]", "--words", "pet=zebra,wild=dog"], "'zebra' is unknown to the tokenizer"),
-    (["--multi", *PROMPT], "--prompt is for one label of several"),
+    (["--problem", "multi", *PROMPT], "--prompt is for one label of several"),
     (["--epochs", 0], "budget.epochs=0 trains nothing"),
 ]
 
@@ -130,6 +130,6 @@ def test_mistakes_are_one_line(
 def test_few_numbers_are_refused(model: Path, tmp_path: Path, mistake: Mistake) -> None:
     numbers = write(tmp_path / "numbers.csv", [(text, place / 2) for place, (text, _) in enumerate(ROWS)])
     said = mistake(
-        "finetune", "classify", model, numbers, "--regression", "--few", 2, "--out", tmp_path / "o", "--dry-run"
+        "finetune", "classify", model, numbers, "--problem", "regression", "--few", 2, "--out", tmp_path / "o", "--dry-run"
     )
     assert "the labels are numbers" in said
