@@ -17,6 +17,7 @@ from clozelm.flows.compare_settings import MeasureSettings, load_comparison
 from clozelm.flows.measures import check_measures, spread_sentences
 from clozelm.infer.minimal_pairs import minimal_pairs
 from clozelm.infer.score import Scorer
+from clozelm.report.plots import plots
 from clozelm.text.pair_files import Pair
 from clozelm.text.readers import documents
 from clozelm.train.evaluate import evaluate_store
@@ -86,6 +87,19 @@ def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path
     assert (
         json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["summary"] == result["summary"]
     )
+
+
+def test_the_plots_of_the_page_are_files_too(tiny_store: Path, tmp_path: Path) -> None:
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, tmp_path / "out")
+    folder = tmp_path / "out" / "plots"
+    folder.mkdir()
+    (folder / "difference-gone.svg").write_text("of an earlier report", encoding="utf-8")
+    (folder / "notes.txt").write_text("of a person", encoding="utf-8")
+    result = compare_report.report(plan, console=QUIET)
+    drawn = {f"{plot.name}.svg": plot.file() for plot in plots(result)}
+    assert {"loss-tokens.svg", "difference-masked-loss.svg", "quality-bits-per-byte-flops.svg"} <= drawn.keys()
+    assert {path.name for path in folder.iterdir()} == {*drawn, "notes.txt"}
+    assert all((folder / name).read_text(encoding="utf-8") == content for name, content in drawn.items())
 
 
 def test_a_run_is_measured_once_and_again_when_measured_otherwise(

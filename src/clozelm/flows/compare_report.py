@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,14 +16,15 @@ from clozelm.flows.compare_settings import Arm, own_settings
 from clozelm.flows.measures import Measured, Measurer, curve
 from clozelm.report.comparison import ArmResult, RunResult, build, shown
 from clozelm.report.page import page
+from clozelm.report.plots import plots
 from clozelm.text.atomic import disk_errors
 from clozelm.train.record import read_record
 
-JSON, PAGE = "report.json", "report.html"
+JSON, PAGE, PLOTS = "report.json", "report.html", "plots"
 
 
 def report(plan: Plan, *, console: Console) -> dict[str, Any]:
-    """Measure every finished run, write ``report.json`` and ``report.html`` beside them and return the data.
+    """Measure every finished run, write ``report.json``, ``report.html`` and ``plots/``, and return the data.
 
     A run that was measured so before is not measured again. What is not finished is named in the report.
     """
@@ -40,7 +42,20 @@ def report(plan: Plan, *, console: Console) -> dict[str, Any]:
     write_json(plan.out / JSON, result)
     with disk_errors(plan.out / PAGE):
         (plan.out / PAGE).write_text(page(result), encoding="utf-8")
+    _write_plots(plan.out / PLOTS, result)
     return result
+
+
+def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write the page's plots as files; those of an earlier report that are no more are removed."""
+    drawn = {f"{plot.name}.svg": plot.file() for plot in plots(result)}
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob("*.svg"):
+            if path.name not in drawn:
+                path.unlink()
+        for name, content in drawn.items():
+            (folder / name).write_text(content, encoding="utf-8")
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:

@@ -128,6 +128,11 @@ def _summary(measures: Sequence[Mapping[str, Any]], first: str) -> str:
     )
 
 
+def capital(text: str) -> str:
+    """Begin with a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
 def shown(value: float | None, unit: str) -> str:
     """Write a number as a person reads it; a share as percent, large counts as k, M, G, T, P."""
     if value is None:
@@ -246,8 +251,7 @@ def _reading(
     labels = {arm.name: arm.label for arm in arms}
     first = labels[arms[0].name]
     lines = [_sentence(measure, labels[name], first, one) for name, one in differences.items()]
-    name = measure.title[0].upper() + measure.title[1:]
-    return [f"{name}: {line}" for line in lines]
+    return [f"{capital(measure.title)}: {line}" for line in lines]
 
 
 def _sentence(measure: Measure, label: str, first: str, difference: Mapping[str, Any]) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from clozelm.report.comparison import shown
+from clozelm.report.comparison import capital, shown
 from clozelm.report.page_style import STYLE
-from clozelm.report.svg import COLOURS, Line, forest, line_chart, point_chart, sign
-
-Report = Mapping[str, Any]
-_AXES = (("tokens", "tokens seen", ""), ("flops", "FLOPs the objective had to do", ""), ("seconds", "seconds", ""))
+from clozelm.report.plots import Plot, Report, compute_plots, curve_plots, difference_plots
+from clozelm.report.svg import COLOURS, sign
 
 
 def page(report: Report) -> str:
@@ -45,10 +42,10 @@ def _reading(report: Report) -> Iterator[str]:
     yield f"<section><h2>What it shows</h2><p>{escape(report['summary'])}</p>"
     for measure in report["measures"]:
         if measure["reading"]:
-            yield f'<h3>{escape(_capital(measure["title"]))}</h3><ul class="reading">'
+            yield f'<h3>{escape(capital(measure["title"]))}</h3><ul class="reading">'
             verdicts = [each["verdict"] for each in measure["differences"].values()]
             for line, verdict in zip(measure["reading"], verdicts, strict=True):
-                said = _capital(line.partition(": ")[2])
+                said = capital(line.partition(": ")[2])
                 yield f'<li class="{verdict.replace(" ", "-")}">{escape(said)}</li>'
             yield "</ul>"
     yield "</section>"
@@ -101,87 +98,46 @@ def _cell(measure: Mapping[str, Any], arm: str) -> str:
 
 
 def _differences(report: Report) -> Iterator[str]:
-    drawn = [one for one in report["measures"] if one["differences"]]
-    if not drawn:
+    plots = list(difference_plots(report))
+    if not plots:
         return
     first = report["arms"][0]["label"]
-    yield f'<section><h2>Differences from {escape(first)}</h2><div class="charts">'
-    for one in drawn:
-        rows = []
-        for number, arm in enumerate(report["arms"]):
-            difference = one["differences"].get(arm["name"])
-            if difference is not None:
-                scale = 100.0 if one["unit"] == "%" else 1.0
-                low, high = difference["low"], difference["high"]
-                interval = None if low is None else (scale * low, scale * high)
-                rows.append((arm["label"], Line(number, [(scale * difference["mean"], 0.0)], [interval])))
-        unit = "points" if one["unit"] == "%" else one["unit"]
-        better = "left" if one["better"] < 0 else "right"
-        label = f"{one['title']}, difference in {unit}: {better} is better"
-        yield f"<figure>{forest(rows, x_label=label, title=label)}</figure>"
+    yield f"<section><h2>Differences from {escape(first)}</h2>"
+    yield from _figures(plots)
     none = "; with one seed there are none" if len(report["seeds"]) < 2 else ""
-    yield f'</div><p class="fine">Paired by seed, 95% t-intervals{none}.</p></section>'
+    yield f'<p class="fine">Paired by seed, 95% t-intervals{none}.</p></section>'
 
 
 def _curves(report: Report) -> Iterator[str]:
-    lines = {key: list(_curve_lines(report, key)) for key, _, _ in _AXES}
-    if not any(lines.values()):
+    plots = list(curve_plots(report))
+    if not plots:
         return
-    yield f'<section><h2>Held-out loss on the way</h2>{_legend(report)}<div class="charts">'
-    for key, label, _ in _AXES:
-        if lines[key]:
-            title = f"held-out loss over {label}"
-            chart = line_chart(lines[key], x_label=label, y_label="loss, nats a piece", title=title)
-            yield f"<figure>{chart}</figure>"
+    yield f"<section><h2>Held-out loss on the way</h2>{_legend(report)}"
+    yield from _figures(plots)
     yield (
-        '</div><p class="fine">Strong lines are means over seeds, faint ones the seeds. The loss is that of masked '
+        '<p class="fine">Strong lines are means over seeds, faint ones the seeds. The loss is that of masked '
         "pieces under each run's own evaluation settings, on the part of the held-out text that is read while "
         "training.</p></section>"
     )
 
 
-def _curve_lines(report: Report, key: str) -> Iterator[Line]:
-    for number, arm in enumerate(report["arms"]):
-        curves = [run["curve"] for run in arm["runs"] if run["curve"].get(key) and run["curve"].get("loss")]
-        for curve in curves if len(curves) > 1 else []:
-            yield Line(number, list(zip(curve[key], curve["loss"], strict=True)), is_faint=True)
-        lengths = {len(curve["loss"]) for curve in curves}
-        if len(lengths) == 1:
-            xs, ys = (_means([curve[name] for curve in curves]) for name in (key, "loss"))
-            yield Line(number, list(zip(xs, ys, strict=True)))
-        else:
-            for curve in curves:
-                yield Line(number, list(zip(curve[key], curve["loss"], strict=True)))
-
-
-def _means(lists: Sequence[Sequence[float]]) -> list[float]:
-    return [math.fsum(column) / len(column) for column in zip(*lists, strict=True)]
-
-
 def _compute(report: Report) -> Iterator[str]:
-    quality = [one for one in report["measures"] if any(one["arms"].values())]
-    chosen = [one for one in quality if one["name"] not in ("masked_accuracy", "words_right")]
-    costs = {one["name"]: one["arms"] for one in report["costs"]}
-    charts = []
-    for one in chosen:
-        for cost, label in (("flops", "FLOPs"), ("seconds", "seconds of training")):
-            lines = []
-            for number, arm in enumerate(report["arms"]):
-                mean, spent = one["arms"].get(arm["name"]), costs[cost].get(arm["name"])
-                if mean is not None and spent is not None:
-                    scale = 100.0 if one["unit"] == "%" else 1.0
-                    low, high = mean["low"], mean["high"]
-                    interval = None if low is None else (scale * low, scale * high)
-                    lines.append(Line(number, [(spent, scale * mean["mean"])], [interval]))
-            if lines:
-                label_y = f"{one['title']}, {one['unit']}"
-                title = f"{one['title']} against {label}"
-                charts.append(f"<figure>{point_chart(lines, x_label=label, y_label=label_y, title=title)}</figure>")
-    if charts:
-        yield f'<section><h2>Quality against compute</h2>{_legend(report)}<div class="charts">'
-        yield from charts
-        yield '</div><p class="fine">Upright bars: 95% t-intervals over seeds, cut where they leave the chart.</p>'
-        yield "</section>"
+    plots = list(compute_plots(report))
+    if not plots:
+        return
+    yield f"<section><h2>Quality against compute</h2>{_legend(report)}"
+    yield from _figures(plots)
+    yield (
+        '<p class="fine">Upright bars: 95% t-intervals over seeds, cut where they leave the chart; points that '
+        "would hide each other stand side by side.</p></section>"
+    )
+
+
+def _figures(plots: Iterable[Plot]) -> Iterator[str]:
+    yield '<div class="charts">'
+    for plot in plots:
+        yield f"<figure><figcaption>{escape(plot.chart.title)}</figcaption>{plot.chart.inline()}</figure>"
+    yield "</div>"
 
 
 def _costs(report: Report) -> Iterator[str]:
@@ -239,7 +195,3 @@ def _toml(value: Any) -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
