@@ -17,12 +17,14 @@ from clozelm.flows.compare_settings import MeasureSettings, load_comparison
 from clozelm.flows.measures import check_measures, spread_sentences
 from clozelm.infer.minimal_pairs import minimal_pairs
 from clozelm.infer.score import Scorer
+from clozelm.report.comparison import build
 from clozelm.report.plots import plots
 from clozelm.text.pair_files import Pair
 from clozelm.text.readers import documents
 from clozelm.train.evaluate import evaluate_store
 from clozelm.train.words import evaluate_words
 from tests.flows.comparisons import QUIET, recipe, started
+from tests.report.test_comparison import FACTS, arm
 
 pytestmark = pytest.mark.usefixtures("known_machine")
 
@@ -204,6 +206,22 @@ def test_the_command(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFix
     code, out, _ = cloze("--report-only")
     assert not code
     assert "to train" not in out
+
+
+@pytest.mark.parametrize(("arms", "width"), [(2, 100), (6, 100), (6, 60), (3, 20)])
+def test_the_table_fits_the_width(arms: int, width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [arm(f"number {i}", [3.0 + i, 3.1, 3.2]) for i in range(arms)]
+    result = build(FACTS, made)
+    compare_report.show(result, Console(width=width, highlight=False, markup=False))
+    table = capsys.readouterr().out.partition("Of ")[0]
+    assert all(len(line) <= width for line in table.splitlines())
+    if width > 20:
+        head = table.splitlines()[1].split("  ")
+        assert ("the <number 1>" in map(str.strip, head)) == (arms == 2), "arms are columns where they fit"
+        for each in made:
+            assert table.count(each.label) == (1 if arms == 2 else table.count("the <number 0>"))
+        for title in ("masked loss", "FLOPs", "training time", "parameters", "3.100 ± 0.248"):
+            assert table.count(title) == 1
 
 
 def test_sentences_are_spread_over_the_texts() -> None:

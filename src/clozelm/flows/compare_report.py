@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +59,57 @@ def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def show(result: Mapping[str, Any], console: Console) -> None:
-    """Print the table and the reading of a report."""
-    measures = [one for one in result["measures"] if any(one["arms"].values())]
-    costs = [one for one in result["costs"] if one["name"] in ("tokens", "flops", "seconds", "parameters")]
-    table = Table("", box=None, pad_edge=False, title=result["title"], title_justify="left")
-    for arm in result["arms"]:
-        table.add_column(arm["label"], justify="right", overflow="fold")
-    for one in measures:
-        table.add_row(one["title"], *(_shown(one["arms"].get(arm["name"]), one["unit"]) for arm in result["arms"]))
-    for one in costs:
-        table.add_row(one["title"], *(shown(one["arms"].get(arm["name"]), one["unit"]) for arm in result["arms"]))
-    console.print(table)
+    """Print the table and the reading of a report.
+
+    Arms are columns if they fit beside each other, else rows, with as many measures at a time as fit.
+    """
+    console.print(result["title"], style="italic", soft_wrap=True)
+    for table in _tables(result, console):
+        console.print(table)
+        console.print()
     console.print(result["summary"], soft_wrap=True)
     for line in result["reading"]:
         console.print(f"- {line}", soft_wrap=True)
     if result["missing"]:
         console.print(f"Not finished: {', '.join(result['missing'])}.", style="yellow", soft_wrap=True)
+
+
+def _tables(result: Mapping[str, Any], console: Console) -> Iterator[Table]:
+    """Lay out what was measured and what it cost, in one table or several."""
+    names, labels = ([arm[key] for arm in result["arms"]] for key in ("name", "label"))
+    kept = [one for one in result["costs"] if one["name"] in ("tokens", "flops", "seconds", "parameters")]
+    columns = [
+        [one["title"], *(_shown(one["arms"].get(name), one["unit"]) for name in names)]
+        for one in result["measures"]
+        if any(one["arms"].values())
+    ]
+    columns += [[one["title"], *(shown(one["arms"].get(name), one["unit"]) for name in names)] for one in kept]
+    whole = _table([list(row) for row in zip(["", *labels], *columns, strict=True)])
+    if _fits(whole, console):
+        yield whole
+        return
+    block: list[list[str]] = []
+    for column in columns:
+        if block and not _fits(_table([["", *labels], *block, column]), console):
+            yield _table([["", *labels], *block])
+            block = []
+        block.append(column)
+    yield _table([["", *labels], *block])
+
+
+def _table(columns: Sequence[Sequence[str]]) -> Table:
+    """Make a table of columns, each with its head first; the first one is of names."""
+    table = Table(box=None, pad_edge=False)
+    for number, (head, *_) in enumerate(columns):
+        table.add_column(head, justify="right" if number else "left", overflow="fold")
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    endless = console.options.update(max_width=100_000)
+    return console.measure(table, options=endless).maximum <= console.width
 
 
 def _shown(mean: Mapping[str, Any] | None, unit: str) -> str:
