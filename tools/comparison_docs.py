@@ -109,12 +109,16 @@ def _cell(measure: dict[str, Any], arm: str) -> str:
         return "–"
     reach = "" if mean["low"] is None else f" ± {shown(mean['high'] - mean['mean'], unit)}"
     verdict = measure["differences"].get(arm, {}).get("verdict", "")
-    return f"{shown(mean['mean'], unit)}{reach}{ {'better': ' ▲', 'worse': ' ▼'}.get(verdict, '') }"
+    star = "\\*" * (arm in measure.get("caveats", {}))
+    return f"{shown(mean['mean'], unit)}{reach}{star}{ {'better': ' ▲', 'worse': ' ▼'}.get(verdict, '') }"
 
 
 def _reasons(report: dict[str, Any]) -> Iterator[str]:
-    """Say what was not measured, and why."""
+    """Say in what measures are not the same for all arms, and what was not measured, and why."""
     labels = {arm["name"]: arm["label"] for arm in report["arms"]}
+    for line in report.get("caveats", []):
+        yield ""
+        yield f"\\* {_plain(line)}"
     for one in report["measures"]:
         if one["reasons"]:
             who = _plain(", ".join(labels[arm] for arm in one["reasons"]))

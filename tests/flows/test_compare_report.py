@@ -257,3 +257,12 @@ def test_every_objective_gets_the_columns_it_can(tiny_store: Path, tmp_path: Pat
     there = {name: {arm for arm, mean in one["arms"].items() if mean is not None} for name, one in measures.items()}
     assert there["pairs"] == there["sentence_bits"] == set(arms)
     assert there["masked_loss"] == there["bits_per_byte"] == set(arms) - {"spans"}
+    assert set(measures["masked_loss"]["caveats"]) == {"clm", "rtd"}
+    assert set(measures["sentence_bits"]["caveats"]) == {"clm", "spans", "rtd"}
+    assert set(measures["pairs"]["caveats"]) == {"spans", "rtd"}
+    assert measures["probe"]["caveats"] == {}
+    (line,) = (line for line in result["reading"] if line.startswith("Masked loss: rtd"))
+    assert line.endswith(" Another question is asked of rtd, see *.")
+    told = "Masked loss; masked accuracy; bits per byte; words right; bits per byte, pseudo of rtd: that of its"
+    assert any(each.startswith(f"{told} generator, which is smaller and") for each in result["caveats"])
+    assert "set unlike questions side by side" in result["summary"]

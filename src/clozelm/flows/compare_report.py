@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clozelm import __version__
+from clozelm.flows.caveats import caveats
 from clozelm.flows.compare import Job, Plan, write_json
 from clozelm.flows.compare_settings import Arm, own_settings
 from clozelm.flows.measures import Measured, Measurer, curve
@@ -37,7 +38,7 @@ def report(plan: Plan, *, console: Console) -> dict[str, Any]:
             measured = measurer(job, lambda said: console.print(said, style="dim"))
             runs.append(_run(job, measured))
             notes |= dict.fromkeys(f"{arm.label}: {note}." for note in measured.notes)
-        arms.append(ArmResult(arm.name, arm.label, arm.about, own[arm.name], runs))
+        arms.append(ArmResult(arm.name, arm.label, arm.about, own[arm.name], runs, caveats(arm.settings)))
     result = build(_facts(plan, list(notes)), arms)
     write_json(plan.out / JSON, result)
     with disk_errors(plan.out / PAGE):
@@ -67,6 +68,8 @@ def show(result: Mapping[str, Any], console: Console) -> None:
     for table in _tables(result, console):
         console.print(table)
         console.print()
+    for line in result["caveats"]:
+        console.print(f"* {line}", style="dim", soft_wrap=True)
     console.print(result["summary"], soft_wrap=True)
     for line in result["reading"]:
         console.print(f"- {line}", soft_wrap=True)
@@ -79,7 +82,7 @@ def _tables(result: Mapping[str, Any], console: Console) -> Iterator[Table]:
     names, labels = ([arm[key] for arm in result["arms"]] for key in ("name", "label"))
     kept = [one for one in result["costs"] if one["name"] in ("tokens", "flops", "seconds", "parameters")]
     columns = [
-        [one["title"], *(_shown(one["arms"].get(name), one["unit"]) for name in names)]
+        [one["title"], *(_shown(one, name) for name in names)]
         for one in result["measures"]
         if any(one["arms"].values())
     ]
@@ -112,11 +115,13 @@ def _fits(table: Table, console: Console) -> bool:
     return console.measure(table, options=endless).maximum <= console.width
 
 
-def _shown(mean: Mapping[str, Any] | None, unit: str) -> str:
+def _shown(measure: Mapping[str, Any], arm: str) -> str:
+    """Write a mean with its interval; a star says that the reading has more to say of it."""
+    mean, unit = measure["arms"].get(arm), measure["unit"]
     if mean is None:
         return "–"
     reach = "" if mean["low"] is None else f" ± {shown(mean['high'] - mean['mean'], unit)}"
-    return shown(mean["mean"], unit) + reach
+    return shown(mean["mean"], unit) + reach + "*" * (arm in measure["caveats"])
 
 
 def _run(job: Job, measured: Measured) -> RunResult:

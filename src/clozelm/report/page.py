@@ -74,9 +74,10 @@ def _table(report: Report) -> Iterator[str]:
         "that seeds scatter normally. ▲ better and ▼ worse than the reference, after Holm's correction for the "
         "number of arms.</p>"
     )
+    names = {arm["name"]: arm["label"] for arm in report["arms"]}
+    yield from (f'<p class="fine">* {escape(line)}</p>' for line in report["caveats"])
     for one in report["measures"]:
         if one["reasons"]:
-            names = {arm["name"]: arm["label"] for arm in report["arms"]}
             who = "" if len(one["reasons"]) == len(names) else f" ({', '.join(names[n] for n in one['reasons'])})"
             why = "; ".join(dict.fromkeys(one["reasons"].values()))
             yield f'<p class="fine">Not measured{escape(who)}: {escape(one["title"])} – {escape(why)}.</p>'
@@ -93,7 +94,7 @@ def _cell(measure: Mapping[str, Any], arm: str) -> str:
     if mean["low"] is not None:
         low, high = (shown(mean[end], measure["unit"]) for end in ("low", "high"))
         interval = f"<small>{low} to {high}</small>"
-    value = shown(mean["mean"], measure["unit"])
+    value = shown(mean["mean"], measure["unit"]) + "*" * (arm in measure["caveats"])
     return f'<td class="{verdict.replace(" ", "-")}"><b>{value}</b>{mark}{interval}</td>'
 
 
