@@ -14,14 +14,14 @@ from clozelm.data.rows import Rows, join
 from clozelm.errors import DataError
 from clozelm.flows.mask_examples import Example, examples
 from clozelm.flows.mask_figures import Hidden, Share, fates, kinds, lengths, per_piece, places
-from clozelm.masking import Candidates, Corruption, Select, Selection, mask
+from clozelm.masking import Candidates, Corruption, Selection, mask
 from clozelm.masking.rates import random_rates, rate_at
 from clozelm.report.masks import mask_picture
 from clozelm.settings import load
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.masking_settings import MaskingSettings
-from clozelm.train.masks import build_select
+from clozelm.train.masks import Masks, build_select
 from clozelm.train.record import open_data
 from clozelm.train.section import Section
 from clozelm.train.settings import PretrainSettings
@@ -95,7 +95,7 @@ def look(
     masks = build_select(whole, store, tokenizer, keep=False)
     loader = RowLoader(store, tokenizer.vocabulary, row_length=row_length, seed=seed, repeat=not settings.dynamic)
     rows = _rows(loader, tokens, epoch)
-    hidden = hide(rows, tokenizer, masks.select, settings, seed=seed)
+    hidden = hide(rows, tokenizer, masks, settings, seed=seed)
     return MaskReport(
         strategy=settings.strategy,
         rate=rate_at(0, 1, settings.rate, settings.rate_end, settings.schedule),
@@ -116,14 +116,14 @@ def look(
     )
 
 
-def hide(rows: Rows, tokenizer: Tokenizer, select: Select, settings: MaskingSettings, *, seed: int) -> Hidden:
+def hide(rows: Rows, tokenizer: Tokenizer, masks: Masks, settings: MaskingSettings, *, seed: int) -> Hidden:
     """Mask rows as training does, and remember what the strategy was given and what it answered."""
     given: list[Candidates] = []
     answers: list[Selection] = []
 
     def remembering(candidates: Candidates, rng: np.random.Generator) -> Selection:
         given.append(candidates)
-        answers.append(select(candidates, rng))
+        answers.append(masks.select(candidates, rng))
         return answers[-1]
 
     corruption = Corruption(settings.corruption.mask, settings.corruption.random)
@@ -132,7 +132,7 @@ def hide(rows: Rows, tokenizer: Tokenizer, select: Select, settings: MaskingSett
     masked = mask(rows, tokenizer.vocabulary, remembering, rate=rate, corruption=corruption, seed=seed)
     if not given:
         raise DataError("There is nothing to hide: every piece of the text is a special or the unknown one.")
-    return Hidden.of(rows, masked, tokenizer.vocabulary, given, answers)
+    return Hidden.of(rows, masked, tokenizer.vocabulary, given, answers, prefers=masks.prefers)
 
 
 def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
