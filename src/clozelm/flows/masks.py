@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from clozelm.data.collocations import best_collocations
 from clozelm.data.loader import Cursor, RowLoader
 from clozelm.data.rows import Rows, join
+from clozelm.data.store import TokenStore
 from clozelm.errors import DataError
 from clozelm.flows.mask_examples import Example, examples
 from clozelm.flows.mask_figures import Hidden, Share, fates, kinds, lengths, per_piece, places
@@ -26,6 +28,8 @@ from clozelm.train.record import open_data
 from clozelm.train.section import Section
 from clozelm.train.settings import PretrainSettings
 
+_BEST = 12
+
 
 class LookSettings(Section):
     """What `cloze masks` lets one set."""
@@ -34,14 +38,23 @@ class LookSettings(Section):
 
 
 @dataclass(frozen=True)
+class Found:
+    """Collocations: how many there are of 2, 3, .. words, and the text of the best of each in turn."""
+
+    numbers: dict[int, int]
+    best: list[str]
+
+
+@dataclass(frozen=True)
 class MaskReport:
     """Say how a strategy masked some rows.
 
     ``rate`` is what was asked for. ``kinds`` groups maskable tokens and says what share of each was hidden, the
     first group all of them; ``places`` does so along the row. ``fates`` are shares of the hidden tokens. ``notice``
-    says what training will do otherwise later on.
+    says how tables were made and what training will do otherwise later on.
     ``per_piece`` counts document pieces by their number of hidden tokens; ``lengths`` hidden runs by their tokens
-    and by the words they touch, and groups (tokens of one corruption draw) by their tokens.
+    and by the words they touch, and groups (tokens of one corruption draw) by their tokens. ``collocations`` are
+    what the strategy found to hide together: how many, by their number of words, and the text of the best.
     """
 
     strategy: str
@@ -60,6 +73,7 @@ class MaskReport:
     lengths: dict[str, dict[int, int]]
     examples: list[Example]
     notice: str | None = None
+    collocations: Found | None = None
 
     @property
     def measured(self) -> Share:
@@ -112,7 +126,8 @@ def look(
         per_piece=per_piece(hidden),
         lengths=lengths(hidden),
         examples=examples(hidden, tokenizer, store.offsets, show),
-        notice=_notice(settings, learns=masks.adaptive is not None),
+        notice=_notice(settings, masks),
+        collocations=_found(masks, store, tokenizer),
     )
 
 
@@ -148,10 +163,10 @@ def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
     return join(parts)
 
 
-def _notice(settings: MaskingSettings, *, learns: bool) -> str | None:
-    """Say what these masks do not show since they are those of a run's first step."""
-    said = []
-    if learns:
+def _notice(settings: MaskingSettings, masks: Masks) -> str | None:
+    """Say how tables were made, and what these masks do not show since they are those of a run's first step."""
+    said = list(masks.notices)
+    if masks.adaptive is not None:
         said.append(
             f"For the first masking.adaptive.every={settings.adaptive.every} steps every piece weighs the same, as "
             "here; later those that are predicted wrong are hidden more often."
@@ -159,6 +174,15 @@ def _notice(settings: MaskingSettings, *, learns: bool) -> str | None:
     if settings.rate_end is not None:
         said.append(f"The rate is that of the first step; at the last it is {settings.rate_end:.2%}.")
     return " ".join(said) or None
+
+
+def _found(masks: Masks, store: TokenStore, tokenizer: Tokenizer) -> Found | None:
+    table = masks.collocations
+    if table is None:
+        return None
+    best = best_collocations(table, store, tokenizer, _BEST)
+    numbers = {words: len(each.keys) for words, each in enumerate(table.ranked, 2)}
+    return Found(numbers, [" ".join(text.split()) for text in best])
 
 
 def _asked(settings: MaskingSettings) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clozelm.data.collocations import Mining, collocations
+from clozelm.data.collocations import Collocations, Mining, collocations
 from clozelm.data.counts import SLICE_TOKENS
 from clozelm.data.rows import Tokens
 from clozelm.data.store import TokenStore
@@ -34,11 +34,24 @@ class Masks:
     """How a run chooses positions: ``select``, and the table behind it where it learns from the training.
 
     ``prefers`` tells which tokens of a document piece are hidden first, where the strategy has such.
+    ``collocations`` are those that it hides together.
     """
 
     select: Select
     adaptive: AdaptiveTable | None = None
     prefers: Callable[[Candidates], NDArray[np.bool_]] | None = None
+    collocations: Collocations | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of the collocations; None where there are none."""
+        return None if self.collocations is None else self.collocations.fingerprint
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should be told of how the tables were made."""
+        notice = None if self.collocations is None else self.collocations.notice
+        return [] if notice is None else [notice]
 
     @property
     def fixed(self) -> Select:
@@ -84,7 +97,8 @@ def build_select(
         return Masks(Span(masking.span.p, masking.span.longest).select)
     if masking.strategy == "pmi":
         mining = Mining(masking.pmi.size, masking.pmi.min_count, masking.pmi.longest)
-        return Masks(Pmi(collocations(store, tokenizer.vocabulary.is_special, mining, keep=keep).tables).select)
+        table = collocations(store, tokenizer.vocabulary.is_special, mining, keep=keep)
+        return Masks(Pmi(table.tables).select, collocations=table)
     if masking.strategy == "chosen":
         if masking.chosen.annotated and not has_annotations(store):
             raise DataError(
