@@ -75,7 +75,7 @@ def block(report: dict[str, Any], name: str, images: Sequence[tuple[str, str]]) 
     yield from _reasons(report)
     yield ""
     for plot, title in images:
-        yield f'<img src="img/{name}-{plot}.svg" alt="{escape(title)}" width="49%">'
+        yield f'<img src="img/{name}-{plot}.svg" alt="{escape(title)}" width="49%" align="top">'
     yield ""
     yield _plain(report["summary"])
     yield ""
