@@ -130,6 +130,16 @@ def test_mistakes_are_one_line(
 def test_few_numbers_are_refused(model: Path, tmp_path: Path, mistake: Mistake) -> None:
     numbers = write(tmp_path / "numbers.csv", [(text, place / 2) for place, (text, _) in enumerate(ROWS)])
     said = mistake(
-        "finetune", "classify", model, numbers, "--problem", "regression", "--few", 2, "--out", tmp_path / "o", "--dry-run"
+        "finetune",
+        "classify",
+        model,
+        numbers,
+        "--problem",
+        "regression",
+        "--few",
+        2,
+        "--out",
+        tmp_path / "o",
+        "--dry-run",
     )
     assert "the labels are numbers" in said

@@ -46,6 +46,17 @@ def test_json_says_what_the_table_says(cloze: Cloze, tiny_store: Path) -> None:
     assert found == json.loads(cloze(*common, "--json"))
 
 
+def test_the_best_collocations_are_shown(cloze: Cloze, tiny_store: Path) -> None:
+    common = ("masks", tiny_store, "--strategy", "pmi", "--set", "masking.pmi.min_count=2", "--show", 0, *SMALL)
+    found = json.loads(cloze(*common, "--json"))["collocations"]
+    assert len(found["best"]) == 12
+    assert found["numbers"].keys() == set("2345")
+    out = " ".join(cloze(*common).split())
+    assert f"Collocations, hidden together: {found['numbers']['2']:,} of 2 words, " in out
+    assert all(" ".join(text.split()) in out for text in found["best"])
+    assert json.loads(cloze("masks", tiny_store, "--json", "--show", 0, *SMALL))["collocations"] is None
+
+
 def test_settings_reach_the_masks(cloze: Cloze, tiny_store: Path) -> None:
     common = ("masks", tiny_store, "--json", "--show", 0, *SMALL)
     found = json.loads(cloze(*common, "--set", "masking.corruption.mask=1", "--set", "masking.corruption.random=0"))

@@ -17,11 +17,14 @@ from clozelm.flows.compare_settings import MeasureSettings, load_comparison
 from clozelm.flows.measures import check_measures, spread_sentences
 from clozelm.infer.minimal_pairs import minimal_pairs
 from clozelm.infer.score import Scorer
+from clozelm.report.comparison import build
+from clozelm.report.plots import plots
 from clozelm.text.pair_files import Pair
 from clozelm.text.readers import documents
 from clozelm.train.evaluate import evaluate_store
 from clozelm.train.words import evaluate_words
 from tests.flows.comparisons import QUIET, recipe, started
+from tests.report.test_comparison import FACTS, arm
 
 pytestmark = pytest.mark.usefixtures("known_machine")
 
@@ -86,6 +89,19 @@ def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path
     assert (
         json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["summary"] == result["summary"]
     )
+
+
+def test_the_plots_of_the_page_are_files_too(tiny_store: Path, tmp_path: Path) -> None:
+    plan = started(load_comparison(recipe(tmp_path, seeds=[0])), tiny_store, tmp_path / "out")
+    folder = tmp_path / "out" / "plots"
+    folder.mkdir()
+    (folder / "difference-gone.svg").write_text("of an earlier report", encoding="utf-8")
+    (folder / "notes.txt").write_text("of a person", encoding="utf-8")
+    result = compare_report.report(plan, console=QUIET)
+    drawn = {f"{plot.name}.svg": plot.file() for plot in plots(result)}
+    assert {"loss-tokens.svg", "difference-masked-loss.svg", "quality-bits-per-byte-flops.svg"} <= drawn.keys()
+    assert {path.name for path in folder.iterdir()} == {*drawn, "notes.txt"}
+    assert all((folder / name).read_text(encoding="utf-8") == content for name, content in drawn.items())
 
 
 def test_a_run_is_measured_once_and_again_when_measured_otherwise(
@@ -192,6 +208,22 @@ def test_the_command(tiny_store: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "to train" not in out
 
 
+@pytest.mark.parametrize(("arms", "width"), [(2, 100), (6, 100), (6, 60), (3, 20)])
+def test_the_table_fits_the_width(arms: int, width: int, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [arm(f"number {i}", [3.0 + i, 3.1, 3.2]) for i in range(arms)]
+    result = build(FACTS, made)
+    compare_report.show(result, Console(width=width, highlight=False, markup=False))
+    table = capsys.readouterr().out.partition("Of ")[0]
+    assert all(len(line) <= width for line in table.splitlines())
+    if width > 20:
+        head = table.splitlines()[1].split("  ")
+        assert ("the <number 1>" in map(str.strip, head)) == (arms == 2), "arms are columns where they fit"
+        for each in made:
+            assert table.count(each.label) == (1 if arms == 2 else table.count("the <number 0>"))
+        for title in ("masked loss", "FLOPs", "training time", "parameters", "3.100 ± 0.248"):
+            assert table.count(title) == 1
+
+
 def test_sentences_are_spread_over_the_texts() -> None:
     texts = [
         f"This is sentence number {i} of a text. Short. " + "x" * 500 + f"! And this is another one, {i}."
@@ -225,3 +257,12 @@ def test_every_objective_gets_the_columns_it_can(tiny_store: Path, tmp_path: Pat
     there = {name: {arm for arm, mean in one["arms"].items() if mean is not None} for name, one in measures.items()}
     assert there["pairs"] == there["sentence_bits"] == set(arms)
     assert there["masked_loss"] == there["bits_per_byte"] == set(arms) - {"spans"}
+    assert set(measures["masked_loss"]["caveats"]) == {"clm", "rtd"}
+    assert set(measures["sentence_bits"]["caveats"]) == {"clm", "spans", "rtd"}
+    assert set(measures["pairs"]["caveats"]) == {"spans", "rtd"}
+    assert measures["probe"]["caveats"] == {}
+    (line,) = (line for line in result["reading"] if line.startswith("Masked loss: rtd"))
+    assert line.endswith(" Another question is asked of rtd, see *.")
+    told = "Masked loss; masked accuracy; bits per byte; words right; bits per byte, pseudo of rtd: that of its"
+    assert any(each.startswith(f"{told} generator, which is smaller and") for each in result["caveats"])
+    assert "set unlike questions side by side" in result["summary"]

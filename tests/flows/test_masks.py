@@ -154,6 +154,21 @@ def test_what_one_draw_decides(store: Path) -> None:
     assert max(look(store, settings("uniform"), tokens=2000).lengths["group tokens"]) == 1
 
 
+def test_what_was_chosen_is_told_from_the_rest(store: Path) -> None:
+    """Every 'the' is hidden, and one word of pieces without; other strategies have no such row."""
+    chosen = settings("chosen", rate=0.9, chosen={"words": ["the"], "fill": False})
+    report = look(store, chosen, tokens=3000, row_length=LENGTH)
+    kept = {share.name: share for share in report.kinds["chosen"]}
+    assert kept["chosen"].tokens + kept["not chosen"].tokens == report.tokens
+    tokenizer, rows = Tokenizer.load(store / "tokenizer"), masked(store, chosen, report)[0]
+    texts = [tokenizer.decode(ids[docs > 0]) for ids, docs in zip(rows.input_ids, rows.doc_ids, strict=True)]
+    the = sum(text.lower().split().count("the") for text in texts)
+    assert kept["chosen"].tokens == pytest.approx(the, rel=0.1)
+    assert kept["chosen"].rate == 1.0
+    assert 0.0 < kept["not chosen"].rate < 0.1
+    assert "chosen" not in look(store, settings("uniform"), tokens=500).kinds
+
+
 def test_examples_read_as_the_text_they_hide(store: Path) -> None:
     chosen = settings("whole_word", rate=0.4, corruption={"mask": 0.4, "random": 0.3})
     report = look(store, chosen, tokens=10**6, show=4, row_length=LENGTH)  # all documents begin somewhere

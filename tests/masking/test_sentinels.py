@@ -159,12 +159,29 @@ def test_too_many_spans_are_refused() -> None:
     take_out(rows, chosen, first_sentinel=FIRST, sentinels=16, pad_id=0)
 
 
-@pytest.mark.parametrize(("rate", "mean_span"), [(0.15, 3.0), (0.5, 1.0), (0.9, 2.0), (0.02, 9.0)])
-def test_no_piece_needs_more_than_the_most(rate: float, mean_span: float) -> None:
+@pytest.mark.parametrize("every", [2, 3, 5, 100])
+@pytest.mark.parametrize(("rate", "mean_span"), [(0.15, 3.0), (0.5, 1.0), (0.9, 2.0), (0.02, 9.0), (0.6, 9.0)])
+def test_no_piece_needs_more_than_the_most(rate: float, mean_span: float, every: int) -> None:
+    """Whatever [UNK] stands among its tokens: every other one, every third, none."""
     for length in (1, 2, 9, 30):
-        rows = rows_of([[[7] * length]] * 300, 32)
+        text = [1 if place % every == 1 else 7 for place in range(length)]
+        rows = rows_of([[text]] * 300, 32)
         _, taken = corrupted(rows, choose_spans(rows, VOCABULARY, rate=rate, mean_span=mean_span, seed=0))
         assert (taken.input_ids >= FIRST).sum(1).max() <= most_sentinels(length, rate=rate, mean_span=mean_span)
+        assert (taken.doc_ids > 0).sum(1).max() <= length + 2, (
+            "never longer than the piece, [CLS] and [SEP] included"
+        )
+
+
+def test_the_most_is_needed_where_unknown_pieces_divide_every_span() -> None:
+    """One long span of 9 tokens with 8 unknown pieces between them is 9 runs, not the 2 that its length allows."""
+    text = [7, 1] * 9 + [7] * 12
+    rows = rows_of([[text]] * 2000, 32)
+    _, taken = corrupted(rows, choose_spans(rows, VOCABULARY, rate=0.4, mean_span=9.0, seed=0))
+    needed = int((taken.input_ids >= FIRST).sum(1).max())
+    assert 9 <= needed <= most_sentinels(30, rate=0.4, mean_span=9.0) <= 12
+    assert most_sentinels(126, rate=0.15, mean_span=3.0) == 19
+    assert most_sentinels(510, rate=0.15, mean_span=3.0) <= 100, "T5's rows fit T5's sentinels"
 
 
 def test_bad_numbers_are_refused() -> None:

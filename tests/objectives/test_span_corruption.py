@@ -237,11 +237,8 @@ def test_damaged_models_are_refused(finished: Path, tmp_path: Path) -> None:
             ["objective.span_corruption.sentinels=100000000000"],
             "sentinels=100000000000 must lie between 2 and 10000",
         ),
-        (["objective.span_corruption.sentinels=3"], "may need 5 sentinels, but .*sentinels=3: set it to 5"),
-        (
-            ["masking.rate=0.9", "objective.span_corruption.mean_span=1", "model.max_positions=32"],
-            "Targets may have 57 tokens, but model.max_positions=32",
-        ),
+        (["objective.span_corruption.sentinels=3"], "may need 9 sentinels, where .*sentinels=3: set it to 9"),
+        (["model.max_positions=31"], "row_length=32 is longer than model.max_positions=31"),
     ],
 )
 def test_bad_settings_are_refused(overrides: list[str], said: str, tiny_store: Path, tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ FACTS = {
 }
 
 
-def arm(name: str, losses: list[float], documents: np.ndarray | None = None) -> ArmResult:
+def arm(
+    name: str, losses: list[float], documents: np.ndarray | None = None, caveat: str | None = None
+) -> ArmResult:
     runs = [
         RunResult(
             seed,
@@ -33,7 +35,8 @@ def arm(name: str, losses: list[float], documents: np.ndarray | None = None) -> 
         )
         for seed, loss in enumerate(losses)
     ]
-    return ArmResult(name, f"the <{name}>", "about", {"masking.rate": 0.3}, runs)
+    caveats = {} if caveat is None else {"masked_loss": caveat, "probe": caveat}
+    return ArmResult(name, f"the <{name}>", "about", {"masking.rate": 0.3}, runs, caveats)
 
 
 def verdicts(*arms: ArmResult) -> dict[str, str]:
@@ -66,6 +69,22 @@ def test_equal_differences_are_no_finding() -> None:
     (line,) = build(FACTS, [first, other])["reading"]
     assert "they cannot be told apart (+0.500 nats a piece with each of 2 seeds, no interval)" in line
     page(build(FACTS, [first, other]))
+
+
+def test_unlike_questions_are_said_to_be_so() -> None:
+    first, plain = arm("first", [3.0, 3.1, 3.2]), arm("plain", [2.5, 2.61, 2.7])
+    other = arm("other", [3.5, 3.61, 3.7], caveat="it is told less")
+    result = build(FACTS, [first, plain, other])
+    assert result["summary"].endswith("1 better, 1 worse. 1 of them set unlike questions side by side, see *.")
+    assert result["caveats"] == ["Masked loss of the <other>: it is told less."], "the probe was not measured"
+    alike, unlike = result["reading"]
+    assert "Another question" not in alike
+    assert unlike.endswith(" Another question is asked of the <other>, see *.")
+    html = page(result)
+    assert "* Masked loss of the &lt;other&gt;: it is told less." in html
+    assert "<b>3.603*</b>" in html
+    turned = build(FACTS, [other, plain, arm("third", [3.0, 3.3, 3.6], caveat="it is told less")])
+    assert [" asked of the <other>, see" in line for line in turned["reading"]] == [True, False]
 
 
 def test_one_seed_says_nothing_of_another() -> None:

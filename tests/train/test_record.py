@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clozelm.errors import DataError, SettingsError
+from clozelm.train.run import Run
 from tests import tiny_runs
 
 pytestmark = pytest.mark.usefixtures("known_machine")
@@ -56,4 +57,27 @@ def test_a_list_of_words_that_changed_is_noticed(begun: tuple[Path, Path], tmp_p
     with pytest.raises(DataError, match=r"drew its masks by other words than masking\.chosen\.file"):
         tiny_runs.trained(chosen, store, out)
     words.write_text("model\n")
+    assert len(tiny_runs.trained(chosen, store, out)) == 4
+
+
+def test_other_collocations_are_refused_and_a_damaged_list_is_made_anew(
+    begun: tuple[Path, Path], tmp_path: Path
+) -> None:
+    store, _ = begun
+    out, kept = tmp_path / "pmi", store / "collocations.npz"
+    chosen = tiny_runs.settings("masking.strategy=pmi", "masking.pmi.min_count=2")
+    tiny_runs.trained(chosen, store, out, stop_after=2)
+    record = json.loads((out / "run.json").read_text())
+    good = kept.read_bytes()
+    kept.write_bytes(good[:-100])
+    run = Run.open(chosen, data=store, out=out)
+    run.close()
+    assert run.step == 2
+    assert any("collocations.npz is damaged, or of an older version: mined anew." in each for each in run.notices)
+    assert kept.read_bytes() == good
+    (out / "run.json").write_text(json.dumps(record | {"collocations": "0123456789abcdef"}))
+    with pytest.raises(DataError, match=r"drew its masks by other collocations than are mined from .*tokens now"):
+        Run.open(chosen, data=store, out=out)
+    del record["collocations"]  # as in older records
+    (out / "run.json").write_text(json.dumps(record))
     assert len(tiny_runs.trained(chosen, store, out)) == 4

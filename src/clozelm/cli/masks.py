@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from clozelm.flows.mask_examples import Example, Stretch
-    from clozelm.flows.masks import MaskReport
+    from clozelm.flows.masks import Found, MaskReport
 
 _STYLES = {
     "mask": ("bold white on rgb(42,111,151)", "bold white on rgb(70,143,175)"),
@@ -86,6 +86,8 @@ def _show(report: "MaskReport") -> None:
     console.print(_clusters(report))
     console.print()
     console.print(_becomes(report))
+    if report.collocations is not None:
+        console.print(Text(_collocations(report.collocations)))
     if report.notice:
         console.print(Text(report.notice, style="yellow"))
 
@@ -181,6 +183,13 @@ def _clusters(report: "MaskReport") -> "Table":
         cells = [f"{count / total:.1%}" if count else "" for count in (*shown, total - sum(shown))]
         table.add_row(name, f"{mean_of(counts):.2f}", *cells)
     return table
+
+
+def _collocations(found: "Found") -> str:
+    """Say how many collocations there are, and which are the best."""
+    numbers = ", ".join(f"{number:,} of {words} words" for words, number in found.numbers.items())
+    best = f" The best: {'; '.join(found.best)}." if found.best else ""
+    return f"Collocations, hidden together: {numbers}.{best}"
 
 
 def _becomes(report: "MaskReport") -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,7 @@ from clozelm.vocab import WORD_START
 FILE = "collocations.npz"
 FORMAT = 1
 MOST_COUNTED = 1 << 23
+_DAMAGED = "is damaged, or of an older version: mined anew."
 SHARES = {2: 0.5, 3: 0.25, 4: 0.125, 5: 0.125}
 """The part of the table that runs of n words get (Levine et al. 2020, code)."""
 
@@ -68,17 +71,27 @@ class Collocations:
     """What was mined: ``ranked[i]`` are the collocations of i + 2 words.
 
     ``version`` names the mining and the store that was mined. ``undercount`` is how much too low a count may be, 0
-    where everything fitted into memory.
+    where everything fitted into memory. ``notice`` says why what lay in the store was not used.
     """
 
     ranked: tuple[Ranked, ...]
     version: str
     undercount: int = 0
+    notice: str | None = None
 
     @property
     def tables(self) -> list[Hashes]:
         """The hashes alone, as masking needs them."""
         return [each.keys for each in self.ranked]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what was mined, from which tokens and how: 16 hex digits."""
+        found = hashlib.sha256(self.version.encode())
+        for each in self.ranked:
+            for array in each:
+                found.update(array.tobytes())
+        return found.hexdigest()[:16]
 
 
 def mine(store: Tokens, is_special: NDArray[np.bool_], mining: Mining, *, version: str = "") -> Collocations:
@@ -108,6 +121,7 @@ def collocations(
 ) -> Collocations:
     """Return the collocations of a store: those kept in it if they were mined in the same way, else new ones.
 
+    A file that is damaged, or was mined from other tokens or with other settings, is not used; ``notice`` says so.
     New ones are written into the store's directory as ``collocations.npz``, whole or not at all, if ``keep``; where
     that cannot be written to they are only returned.
     """
@@ -115,19 +129,18 @@ def collocations(
     version = (
         f"{FORMAT}-{store.fingerprint}-{mining.size}-{mining.min_count}-{mining.longest}-{mining.most_counted}"
     )
-    found = _read(store.path / FILE, version)
-    if found is None:
-        found = mine(store, is_special, mining, version=version)
-        if keep:
-            _write(store.path / FILE, found)
-    return found
+    path = store.path / FILE
+    found = _read(path, version)
+    if isinstance(found, Collocations):
+        return found
+    mined = replace(mine(store, is_special, mining, version=version), notice=f"{path} {found}" if found else None)
+    if keep:
+        _write(path, mined)
+    return mined
 
 
-def best_collocations(
-    store: TokenStore, tokenizer: Tokenizer, n: int = 20, *, mining: Mining | None = None
-) -> list[str]:
+def best_collocations(table: Collocations, store: TokenStore, tokenizer: Tokenizer, n: int = 20) -> list[str]:
     """Return the text of the best ``n`` collocations of a store, by turns of 2, 3, .. words, best first."""
-    table = collocations(store, tokenizer.vocabulary.is_special, mining)
     by_words = [
         [_text(store, tokenizer, int(each.first[index]), words) for index in _best_first(each)[:n]]
         for words, each in enumerate(table.ranked, 2)
@@ -216,22 +229,31 @@ def _text(store: TokenStore, tokenizer: Tokenizer, first: int, words: int) -> st
         size *= 4
 
 
-def _read(path: Path, version: str) -> Collocations | None:
-    """Read a table; None where there is none, it is damaged, or it was mined otherwise."""
+def _read(path: Path, version: str) -> Collocations | str:
+    """Read a table, or say why it cannot be used; nothing where there is none."""
+    if not path.is_file():
+        return ""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             meta = json.loads(str(arrays["meta"]))
             if meta["version"] != version:
-                return None
+                return "was mined from other tokens or with other settings: mined anew."
             ranked = [Ranked(*(arrays[f"{name}_{words}"] for name in Ranked._fields)) for words in meta["words"]]
-            return Collocations(tuple(ranked), version, int(meta["undercount"]))
+            table = Collocations(tuple(ranked), version, int(meta["undercount"]))
+            is_same = meta["fingerprint"] == table.fingerprint
     except (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
-        return None
+        return _DAMAGED
+    return table if is_same else _DAMAGED
 
 
 def _write(path: Path, table: Collocations) -> None:
     words = range(2, len(table.ranked) + 2)
-    meta = {"version": table.version, "words": list(words), "undercount": table.undercount}
+    meta = {
+        "version": table.version,
+        "words": list(words),
+        "undercount": table.undercount,
+        "fingerprint": table.fingerprint,
+    }
     arrays = {
         f"{name}_{number}": array
         for number, each in zip(words, table.ranked, strict=True)

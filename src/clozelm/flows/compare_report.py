@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from clozelm import __version__
+from clozelm.flows.caveats import caveats
 from clozelm.flows.compare import Job, Plan, write_json
 from clozelm.flows.compare_settings import Arm, own_settings
 from clozelm.flows.measures import Measured, Measurer, curve
 from clozelm.report.comparison import ArmResult, RunResult, build, shown
 from clozelm.report.page import page
+from clozelm.report.plots import plots
 from clozelm.text.atomic import disk_errors
 from clozelm.train.record import read_record
 
-JSON, PAGE = "report.json", "report.html"
+JSON, PAGE, PLOTS = "report.json", "report.html", "plots"
 
 
 def report(plan: Plan, *, console: Console) -> dict[str, Any]:
-    """Measure every finished run, write ``report.json`` and ``report.html`` beside them and return the data.
+    """Measure every finished run, write ``report.json``, ``report.html`` and ``plots/``, and return the data.
 
     A run that was measured so before is not measured again. What is not finished is named in the report.
     """
@@ -35,26 +38,38 @@ def report(plan: Plan, *, console: Console) -> dict[str, Any]:
             measured = measurer(job, lambda said: console.print(said, style="dim"))
             runs.append(_run(job, measured))
             notes |= dict.fromkeys(f"{arm.label}: {note}." for note in measured.notes)
-        arms.append(ArmResult(arm.name, arm.label, arm.about, own[arm.name], runs))
+        arms.append(ArmResult(arm.name, arm.label, arm.about, own[arm.name], runs, caveats(arm.settings)))
     result = build(_facts(plan, list(notes)), arms)
     write_json(plan.out / JSON, result)
     with disk_errors(plan.out / PAGE):
         (plan.out / PAGE).write_text(page(result), encoding="utf-8")
+    _write_plots(plan.out / PLOTS, result)
     return result
 
 
+def _write_plots(folder: Path, result: Mapping[str, Any]) -> None:
+    """Write the page's plots as files; those of an earlier report that are no more are removed."""
+    drawn = {f"{plot.name}.svg": plot.file() for plot in plots(result)}
+    with disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+        for path in folder.glob("*.svg"):
+            if path.name not in drawn:
+                path.unlink()
+        for name, content in drawn.items():
+            (folder / name).write_text(content, encoding="utf-8")
+
+
 def show(result: Mapping[str, Any], console: Console) -> None:
-    """Print the table and the reading of a report."""
-    measures = [one for one in result["measures"] if any(one["arms"].values())]
-    costs = [one for one in result["costs"] if one["name"] in ("tokens", "flops", "seconds", "parameters")]
-    table = Table("", box=None, pad_edge=False, title=result["title"], title_justify="left")
-    for arm in result["arms"]:
-        table.add_column(arm["label"], justify="right", overflow="fold")
-    for one in measures:
-        table.add_row(one["title"], *(_shown(one["arms"].get(arm["name"]), one["unit"]) for arm in result["arms"]))
-    for one in costs:
-        table.add_row(one["title"], *(shown(one["arms"].get(arm["name"]), one["unit"]) for arm in result["arms"]))
-    console.print(table)
+    """Print the table and the reading of a report.
+
+    Arms are columns if they fit beside each other, else rows, with as many measures at a time as fit.
+    """
+    console.print(result["title"], style="italic", soft_wrap=True)
+    for table in _tables(result, console):
+        console.print(table)
+        console.print()
+    for line in result["caveats"]:
+        console.print(f"* {line}", style="dim", soft_wrap=True)
     console.print(result["summary"], soft_wrap=True)
     for line in result["reading"]:
         console.print(f"- {line}", soft_wrap=True)
@@ -62,11 +77,51 @@ def show(result: Mapping[str, Any], console: Console) -> None:
         console.print(f"Not finished: {', '.join(result['missing'])}.", style="yellow", soft_wrap=True)
 
 
-def _shown(mean: Mapping[str, Any] | None, unit: str) -> str:
+def _tables(result: Mapping[str, Any], console: Console) -> Iterator[Table]:
+    """Lay out what was measured and what it cost, in one table or several."""
+    names, labels = ([arm[key] for arm in result["arms"]] for key in ("name", "label"))
+    kept = [one for one in result["costs"] if one["name"] in ("tokens", "flops", "seconds", "parameters")]
+    columns = [
+        [one["title"], *(_shown(one, name) for name in names)]
+        for one in result["measures"]
+        if any(one["arms"].values())
+    ]
+    columns += [[one["title"], *(shown(one["arms"].get(name), one["unit"]) for name in names)] for one in kept]
+    whole = _table([list(row) for row in zip(["", *labels], *columns, strict=True)])
+    if _fits(whole, console):
+        yield whole
+        return
+    block: list[list[str]] = []
+    for column in columns:
+        if block and not _fits(_table([["", *labels], *block, column]), console):
+            yield _table([["", *labels], *block])
+            block = []
+        block.append(column)
+    yield _table([["", *labels], *block])
+
+
+def _table(columns: Sequence[Sequence[str]]) -> Table:
+    """Make a table of columns, each with its head first; the first one is of names."""
+    table = Table(box=None, pad_edge=False)
+    for number, (head, *_) in enumerate(columns):
+        table.add_column(head, justify="right" if number else "left", overflow="fold")
+    for row in zip(*(cells for _, *cells in columns), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    endless = console.options.update(max_width=100_000)
+    return console.measure(table, options=endless).maximum <= console.width
+
+
+def _shown(measure: Mapping[str, Any], arm: str) -> str:
+    """Write a mean with its interval; a star says that the reading has more to say of it."""
+    mean, unit = measure["arms"].get(arm), measure["unit"]
     if mean is None:
         return "–"
     reach = "" if mean["low"] is None else f" ± {shown(mean['high'] - mean['mean'], unit)}"
-    return shown(mean["mean"], unit) + reach
+    return shown(mean["mean"], unit) + reach + "*" * (arm in measure["caveats"])
 
 
 def _run(job: Job, measured: Measured) -> RunResult:

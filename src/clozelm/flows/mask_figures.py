@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,8 @@ class Hidden:
     """Hold rows, what masking made of them and what the strategy had to do with it; arrays are [rows, seq].
 
     ``piece`` numbers the document pieces from 0 and is -1 elsewhere. ``group`` is read where ``is_hidden`` only:
-    tokens with the same number had one corruption draw.
+    tokens with the same number had one corruption draw. ``is_preferred`` is True where the strategy was to hide the
+    token before others, None if it makes no such difference.
     """
 
     rows: Rows
@@ -34,6 +35,7 @@ class Hidden:
     may_mask: NDArray[np.bool_]
     word_starts: NDArray[np.bool_]
     group: NDArray[np.int64]
+    is_preferred: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(
@@ -43,6 +45,8 @@ class Hidden:
         vocabulary: Vocabulary,
         given: Sequence[Candidates],
         answers: Sequence[Selection],
+        *,
+        prefers: Callable[[Candidates], NDArray[np.bool_]] | None = None,
     ) -> Hidden:
         """Put back into rows what the strategy was given and answered, document piece by document piece."""
         shape = rows.input_ids.shape
@@ -57,7 +61,11 @@ class Hidden:
         group = np.full(shape, -1, dtype=np.int64)
         before = np.repeat(np.cumsum(sizes) - sizes, sizes)
         group[is_useful] = np.concatenate([each.group for each in answers]) + before
-        return cls(rows, masked, piece, may_mask, word_starts, group)
+        is_preferred = None
+        if prefers is not None:
+            is_preferred = np.zeros(shape, dtype=np.bool_)
+            is_preferred[is_useful] = np.concatenate([prefers(each) for each in given])
+        return cls(rows, masked, piece, may_mask, word_starts, group, is_preferred)
 
     @property
     def is_hidden(self) -> NDArray[np.bool_]:
@@ -118,8 +126,12 @@ def kinds(hidden: Hidden, tokenizer: Tokenizer, counts: NDArray[np.int64]) -> di
     writing = _writing(tokenizer, ids[hidden.may_mask])
     columns = np.broadcast_to(np.arange(ids.shape[1]) * 3 // ids.shape[1], ids.shape)
     is_annotated = (hidden.rows.flags & ANNOTATED) != 0
+    chosen = {}
+    if hidden.is_preferred is not None:
+        chosen["chosen"] = (["chosen", "not chosen"], np.where(hidden.is_preferred, 0, 1))
     groups = {
         "all": (["all tokens"], np.zeros_like(ids)),
+        **chosen,
         "piece": (["first piece of a word", "later piece"], np.where(hidden.word_starts, 0, 1)),
         "word length": (_length_names(), np.minimum(word_length, _LONG_WORD) - 1),
         "writing": (["word", "number", "punctuation"], writing[ids]),

@@ -9,22 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from clozelm.data.collocations import best_collocations
 from clozelm.data.loader import Cursor, RowLoader
 from clozelm.data.rows import Rows, join
+from clozelm.data.store import TokenStore
 from clozelm.errors import DataError
 from clozelm.flows.mask_examples import Example, examples
 from clozelm.flows.mask_figures import Hidden, Share, fates, kinds, lengths, per_piece, places
-from clozelm.masking import Candidates, Corruption, Select, Selection, mask
+from clozelm.masking import Candidates, Corruption, Selection, mask
 from clozelm.masking.rates import random_rates, rate_at
 from clozelm.report.masks import mask_picture
 from clozelm.settings import load
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.masking_settings import MaskingSettings
-from clozelm.train.masks import build_select
+from clozelm.train.masks import Masks, build_select
 from clozelm.train.record import open_data
 from clozelm.train.section import Section
 from clozelm.train.settings import PretrainSettings
+
+_BEST = 12
 
 
 class LookSettings(Section):
@@ -34,14 +38,23 @@ class LookSettings(Section):
 
 
 @dataclass(frozen=True)
+class Found:
+    """Collocations: how many there are of 2, 3, .. words, and the text of the best of each in turn."""
+
+    numbers: dict[int, int]
+    best: list[str]
+
+
+@dataclass(frozen=True)
 class MaskReport:
     """Say how a strategy masked some rows.
 
     ``rate`` is what was asked for. ``kinds`` groups maskable tokens and says what share of each was hidden, the
     first group all of them; ``places`` does so along the row. ``fates`` are shares of the hidden tokens. ``notice``
-    says what training will do otherwise later on.
+    says how tables were made and what training will do otherwise later on.
     ``per_piece`` counts document pieces by their number of hidden tokens; ``lengths`` hidden runs by their tokens
-    and by the words they touch, and groups (tokens of one corruption draw) by their tokens.
+    and by the words they touch, and groups (tokens of one corruption draw) by their tokens. ``collocations`` are
+    what the strategy found to hide together: how many, by their number of words, and the text of the best.
     """
 
     strategy: str
@@ -60,6 +73,7 @@ class MaskReport:
     lengths: dict[str, dict[int, int]]
     examples: list[Example]
     notice: str | None = None
+    collocations: Found | None = None
 
     @property
     def measured(self) -> Share:
@@ -95,7 +109,7 @@ def look(
     masks = build_select(whole, store, tokenizer, keep=False)
     loader = RowLoader(store, tokenizer.vocabulary, row_length=row_length, seed=seed, repeat=not settings.dynamic)
     rows = _rows(loader, tokens, epoch)
-    hidden = hide(rows, tokenizer, masks.select, settings, seed=seed)
+    hidden = hide(rows, tokenizer, masks, settings, seed=seed)
     return MaskReport(
         strategy=settings.strategy,
         rate=rate_at(0, 1, settings.rate, settings.rate_end, settings.schedule),
@@ -112,18 +126,19 @@ def look(
         per_piece=per_piece(hidden),
         lengths=lengths(hidden),
         examples=examples(hidden, tokenizer, store.offsets, show),
-        notice=_notice(settings, learns=masks.adaptive is not None),
+        notice=_notice(settings, masks),
+        collocations=_found(masks, store, tokenizer),
     )
 
 
-def hide(rows: Rows, tokenizer: Tokenizer, select: Select, settings: MaskingSettings, *, seed: int) -> Hidden:
+def hide(rows: Rows, tokenizer: Tokenizer, masks: Masks, settings: MaskingSettings, *, seed: int) -> Hidden:
     """Mask rows as training does, and remember what the strategy was given and what it answered."""
     given: list[Candidates] = []
     answers: list[Selection] = []
 
     def remembering(candidates: Candidates, rng: np.random.Generator) -> Selection:
         given.append(candidates)
-        answers.append(select(candidates, rng))
+        answers.append(masks.select(candidates, rng))
         return answers[-1]
 
     corruption = Corruption(settings.corruption.mask, settings.corruption.random)
@@ -132,7 +147,7 @@ def hide(rows: Rows, tokenizer: Tokenizer, select: Select, settings: MaskingSett
     masked = mask(rows, tokenizer.vocabulary, remembering, rate=rate, corruption=corruption, seed=seed)
     if not given:
         raise DataError("There is nothing to hide: every piece of the text is a special or the unknown one.")
-    return Hidden.of(rows, masked, tokenizer.vocabulary, given, answers)
+    return Hidden.of(rows, masked, tokenizer.vocabulary, given, answers, prefers=masks.prefers)
 
 
 def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
@@ -148,10 +163,10 @@ def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
     return join(parts)
 
 
-def _notice(settings: MaskingSettings, *, learns: bool) -> str | None:
-    """Say what these masks do not show since they are those of a run's first step."""
-    said = []
-    if learns:
+def _notice(settings: MaskingSettings, masks: Masks) -> str | None:
+    """Say how tables were made, and what these masks do not show since they are those of a run's first step."""
+    said = list(masks.notices)
+    if masks.adaptive is not None:
         said.append(
             f"For the first masking.adaptive.every={settings.adaptive.every} steps every piece weighs the same, as "
             "here; later those that are predicted wrong are hidden more often."
@@ -159,6 +174,15 @@ def _notice(settings: MaskingSettings, *, learns: bool) -> str | None:
     if settings.rate_end is not None:
         said.append(f"The rate is that of the first step; at the last it is {settings.rate_end:.2%}.")
     return " ".join(said) or None
+
+
+def _found(masks: Masks, store: TokenStore, tokenizer: Tokenizer) -> Found | None:
+    table = masks.collocations
+    if table is None:
+        return None
+    best = best_collocations(table, store, tokenizer, _BEST)
+    numbers = {words: len(each.keys) for words, each in enumerate(table.ranked, 2)}
+    return Found(numbers, [" ".join(text.split()) for text in best])
 
 
 def _asked(settings: MaskingSettings) -> dict[str, float]:

@@ -284,8 +284,8 @@ def _notes(run: Run) -> list[str]:
         )
     elif run.objective.stored()[0].model is not run.model:
         notes.append(
-            "masked loss, bits per byte and words right are those of its generator, which fills masks; the probe "
-            "and minimal pairs look at the model that is kept"
+            "masked loss and accuracy, bits per byte, pseudo ones too, and words right are those of its generator, "
+            "which fills masks; the probe and minimal pairs look at the model that is kept"
         )
     return notes
 

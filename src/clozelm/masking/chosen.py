@@ -111,6 +111,18 @@ class Chosen:
 
     def select(self, candidates: Candidates, rng: np.random.Generator) -> Selection:
         """Choose words in one document piece; may choose none."""
+        starts, is_chosen, is_inner = self._words(candidates)
+        preferred = is_chosen.repeat(lengths_between(starts, candidates.may_mask.size))
+        unit = joined_units(candidates, starts[is_inner])
+        return choose_whole(unit, candidates, rng, preferred=preferred, fill=self.fill)
+
+    def prefers(self, candidates: Candidates) -> NDArray[np.bool_]:
+        """Tell of every token of a document piece whether its word is one that is hidden first."""
+        starts, is_chosen, _ = self._words(candidates)
+        return is_chosen.repeat(lengths_between(starts, candidates.may_mask.size))
+
+    def _words(self, candidates: Candidates) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return where words begin, which are chosen, and which of these belong to the one before."""
         starts = piece_words(candidates)
         is_chosen = np.zeros(starts.size, dtype=np.bool_)
         is_inner = np.zeros(starts.size, dtype=np.bool_)
@@ -121,9 +133,7 @@ class Chosen:
             is_marked = np.bitwise_or.reduceat(candidates.flags & ANNOTATED, starts) != 0
             is_chosen |= is_marked
             is_inner[1:] |= is_marked[1:] & is_marked[:-1]
-        preferred = is_chosen.repeat(lengths_between(starts, candidates.may_mask.size))
-        unit = joined_units(candidates, starts[is_inner])
-        return choose_whole(unit, candidates, rng, preferred=preferred, fill=self.fill)
+        return starts, is_chosen, is_inner
 
 
 def form_of(text: str) -> str:

@@ -58,9 +58,17 @@ def choose_spans(
 
 
 def most_sentinels(length: int, *, rate: float, mean_span: float) -> int:
-    """Return how many sentinels ``length`` tokens without special ones need at most, the final one included."""
-    tokens = min(int(rate * length) + 1, length)
-    return min(int(tokens / mean_span) + 1, tokens) + 1
+    """Return how many sentinels ``length`` tokens need at most, the final one included.
+
+    Special tokens among them, such as unknown pieces, take part of the length and divide spans: so many are
+    assumed, at the worst places, as make the most of it.
+    """
+    most = 0
+    for maskable in range(1, length + 1):
+        tokens = min(int(rate * maskable) + 1, maskable)
+        spans = min(int(tokens / mean_span) + 1, tokens, maskable - tokens + 1)
+        most = max(most, min(spans + length - maskable, tokens))
+    return most + 1
 
 
 def take_out(
@@ -70,8 +78,9 @@ def take_out(
 
     The k-th run of a document piece is replaced by sentinel k, counted from 0. The second rows hold for each piece
     ``sentinel 0, run 0, sentinel 1, run 1, ...`` and a final sentinel; nothing for a piece without runs. Both are
-    packed again: no padding but at the end of a row, positions from 0 in each piece. A piece of more runs than
-    there are sentinels for is a ``SettingsError``.
+    packed again: no padding but at the end of a row, positions from 0 in each piece. The second row of a piece is
+    never longer than the piece, since runs stand apart. A piece of more runs than there are sentinels for is a
+    ``SettingsError``.
     """
     is_token = rows.doc_ids > 0
     begins_piece, ends_piece = _borders(rows.doc_ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -77,13 +77,17 @@ class RunResult:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One arm: what it is, the settings that set it apart, and its finished runs."""
+    """One arm: what it is, the settings that set it apart, its finished runs.
+
+    ``caveats`` say by the name of a measure in what it asks this arm another question than the others.
+    """
 
     name: str
     label: str
     about: str
     settings: Mapping[str, Any]
     runs: Sequence[RunResult]
+    caveats: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> dict[int, float]:
         """Return a number by seed, where there is one."""
@@ -109,23 +113,49 @@ def build(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> dict[str, Any]
         "measures": measures,
         "costs": [_cost(one, arms) for one in COSTS],
         "own_terms": {arm.name: _own(arm) for arm in arms},
-        "summary": _summary(measures, arms[0].label),
+        "caveats": _caveat_lines(measures, arms),
+        "summary": _summary(measures, arms[0].label, arms[0].name),
         "reading": [line for one in measures for line in one["reading"]],
     }
 
 
-def _summary(measures: Sequence[Mapping[str, Any]], first: str) -> str:
+def _summary(measures: Sequence[Mapping[str, Any]], first: str, reference: str) -> str:
     """Count the differences that can be told."""
     verdicts = [each["verdict"] for one in measures for each in one["differences"].values()]
     if not verdicts:
         return "There is nothing to set side by side yet."
+    unlike = sum(_is_unlike(each, reference, name) for each in measures for name in each["differences"])
+    said = f" {unlike} of them set unlike questions side by side, see *." if unlike else ""
     if set(verdicts) == {"one seed"}:
-        return f"{len(verdicts)} differences from {first}, of one seed: whether they would come again is not known."
+        told = "of one seed: whether they would come again is not known"
+        return f"{len(verdicts)} differences from {first}, {told}.{said}"
     better, worse = verdicts.count("better"), verdicts.count("worse")
     return (
         f"Of {len(verdicts)} differences from {first}, {better + worse} can be told from chance: {better} better, "
-        f"{worse} worse."
+        f"{worse} worse.{said}"
     )
+
+
+def _caveat_lines(measures: Sequence[Mapping[str, Any]], arms: Sequence[ArmResult]) -> list[str]:
+    """Say of every arm in what it was asked another question, measures of one answer together."""
+    lines = []
+    for arm in arms:
+        told: dict[str, list[str]] = {}
+        for one in measures:
+            if arm.name in one["caveats"]:
+                told.setdefault(one["caveats"][arm.name], []).append(one["title"])
+        lines += [f"{capital('; '.join(titles))} of {arm.label}: {said}." for said, titles in told.items()]
+    return lines
+
+
+def _is_unlike(measure: Mapping[str, Any], *arms: str) -> bool:
+    """Tell whether a measure asks these arms different questions."""
+    return len({measure["caveats"].get(arm) for arm in arms}) > 1
+
+
+def capital(text: str) -> str:
+    """Begin with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def shown(value: float | None, unit: str) -> str:
@@ -188,11 +218,13 @@ def _measure(measure: Measure, arms: Sequence[ArmResult]) -> dict[str, Any]:
         arm.name: run.reasons[measure.name] for arm in arms for run in arm.runs if measure.name in run.reasons
     }
     differences = _differences(measure, arms, by_seed)
+    caveats = {arm.name: arm.caveats[measure.name] for arm in arms if measure.name in arm.caveats}
     return {
         **asdict(measure),
         "arms": means,
         "values": {name: {str(seed): value for seed, value in each.items()} for name, each in by_seed.items()},
         "reasons": reasons,
+        "caveats": {name: said for name, said in caveats.items() if by_seed[name]},
         "differences": differences,
         "reading": _reading(measure, arms, differences) if any(means.values()) else [],
     }
@@ -245,9 +277,14 @@ def _reading(
     """Say in plain words what the differences of a measure show, and no more."""
     labels = {arm.name: arm.label for arm in arms}
     first = labels[arms[0].name]
-    lines = [_sentence(measure, labels[name], first, one) for name, one in differences.items()]
-    name = measure.title[0].upper() + measure.title[1:]
-    return [f"{name}: {line}" for line in lines]
+    caveats = {arm.name: arm.caveats.get(measure.name) for arm in arms}
+    lines = []
+    for name, one in differences.items():
+        is_unlike = caveats[name] != caveats[arms[0].name]
+        unlike = [labels[each] for each in (name, arms[0].name) if is_unlike and caveats[each]]
+        told = f" Another question is asked of {' and of '.join(unlike)}, see *." if unlike else ""
+        lines.append(_sentence(measure, labels[name], first, one) + told)
+    return [f"{capital(measure.title)}: {line}" for line in lines]
 
 
 def _sentence(measure: Measure, label: str, first: str, difference: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from clozelm.report.comparison import shown
+from clozelm.report.comparison import capital, shown
 from clozelm.report.curves import smoothed
 from clozelm.report.figures import (
     Results,
@@ -31,7 +31,7 @@ from clozelm.report.finetune_answers import (
     scatter_section,
 )
 from clozelm.report.finetune_table import trial_grid
-from clozelm.report.page_parts import capital, document, legend, plain
+from clozelm.report.page_parts import document, legend, plain
 from clozelm.report.svg import Line, line_chart
 
 _KINDS = {
@@ -154,7 +154,7 @@ def _loss_chart(records: Sequence[Mapping[str, Any]], results: Results) -> Itera
         return
     chart = line_chart(lines, x_label="step", y_label="loss", title="loss by step", uprights=_best(results))
     names = [name for name, points in (((0, "training, smoothed"), loss), ((1, "dev"), dev)) if points]
-    yield f"<figure>{legend(names)}{chart}</figure>"
+    yield f"<figure>{legend(names)}{chart.inline()}</figure>"
 
 
 def _metric_chart(records: Sequence[Mapping[str, Any]], results: Results) -> Iterator[str]:
@@ -168,7 +168,7 @@ def _metric_chart(records: Sequence[Mapping[str, Any]], results: Results) -> Ite
     line = Line(1, [(step, scale * value) for step, value in points], is_marked=len(points) <= 40)
     label = f"{figure(name).title}{unit}"
     chart = line_chart([line], x_label="step", y_label=label, title=f"{label} by step", uprights=_best(results))
-    yield f"<figure>{legend([(1, f'{figure(name).title} on dev')])}{chart}</figure>"
+    yield f"<figure>{legend([(1, f'{figure(name).title} on dev')])}{chart.inline()}</figure>"
 
 
 def _best(results: Results) -> list[tuple[float, str]]:

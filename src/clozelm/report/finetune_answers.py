@@ -67,7 +67,8 @@ def confusion_section(results: Results) -> Iterator[str]:
     else:
         yield from _pairs(found)
         title = "confusion matrix: rows are the truth, columns the answer"
-        yield f'<figure class="square">{matrix(found.rows, found.columns, found.counts, title=title)}</figure>'
+        chart = matrix(found.rows, found.columns, found.counts, title=title)
+        yield f'<figure class="square">{chart.inline()}</figure>'
         said = "Labels in the order of the model; point at a square for its names. Strength: share of the row."
     if results.get("task") == "tag":
         said += " An entity that was not marked is missed, one that was marked without cause spurious."
@@ -145,7 +146,7 @@ def calibration_section(results: Results) -> Iterator[str]:
         spent = "" if loss is None else f", log loss <b>{written(loss, 'log_loss')}</b>"
         chart = reliability(side.get("bins") or [], title=f"reliability {name}: calibration error {error}")
         yield f"<figure><figcaption>{name.capitalize()}: calibration error <b>{error}</b>{spent}</figcaption>"
-        yield f"{chart}</figure>"
+        yield f"{chart.inline()}</figure>"
     yield (
         '</div><p class="fine">A point for every bin of confidence, with its 95% interval; on the dashed line, of '
         "answers given with 80% confidence 80% are right. Grey: how many answers. The error is the mean distance "
@@ -162,7 +163,8 @@ def scatter_section(results: Results) -> Iterator[str]:
     ]
     if pairs:
         yield "<section><h2>Prediction against truth</h2>"
-        yield f'<figure class="square">{scatter(pairs, title="predictions over the truth")}</figure>'
+        chart = scatter(pairs, title="predictions over the truth")
+        yield f'<figure class="square">{chart.inline()}</figure>'
         yield '<p class="fine">A perfect model has every point on the dashed line.</p></section>'
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from clozelm.report.comparison import capital
 from clozelm.report.curves import tidy
 from clozelm.report.figures import figure, interval_of, interval_text, number, value_of, written
-from clozelm.report.page_parts import capital, legend, plain, printable, swatch
+from clozelm.report.page_parts import legend, plain, printable, swatch
 from clozelm.report.svg import Line, line_chart
 
 _COLOURS = ("#0072b2", "#d55e00", "#00805e", "#b5508d", "#b07d00", "#3d8fc4", "#7a5cc0", "#6b6b6b")
@@ -28,7 +29,7 @@ def learning_section(curves: Curves) -> str:
     names = [str(line["name"]) for line in curves["lines"]]
     parts = [f"<section><h2>{plain(title)}</h2>", legend((line.colour, names[line.colour]) for line in drawn)]
     chart = line_chart(drawn, x_label=_X, y_label=_y(metric), title=printable(title), is_log=True)
-    parts += [f'<figure class="square">{chart}</figure>', *_table(curves, metric)]
+    parts += [f'<figure class="square">{chart.inline()}</figure>', *_table(curves, metric)]
     return "".join([*parts, '<p class="fine">Bands and small print: 95% intervals.</p></section>'])
 
 

@@ -22,6 +22,7 @@ _GROUPS = {
     "writing": "what it is",
     "frequency": "how frequent",
     "annotation": "annotation",
+    "chosen": "by the strategy",
     "place": "in the row",
 }
 _CELL_LINES, _LINE_WIDTH, _LONGEST = 7, 134, 8

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from clozelm.report.comparison import shown
-from clozelm.report.page_parts import capital, document, legend, swatch
-from clozelm.report.svg import Line, forest, line_chart, point_chart
-
-Report = Mapping[str, Any]
-_AXES = (("tokens", "tokens seen", ""), ("flops", "FLOPs the objective had to do", ""), ("seconds", "seconds", ""))
+from clozelm.report.comparison import capital, shown
+from clozelm.report.page_parts import document, legend, swatch
+from clozelm.report.plots import Plot, Report, compute_plots, curve_plots, difference_plots
 
 
 def page(report: Report) -> str:
@@ -71,9 +67,10 @@ def _table(report: Report) -> Iterator[str]:
         "that seeds scatter normally. ▲ better and ▼ worse than the reference, after Holm's correction for the "
         "number of arms.</p>"
     )
+    names = {arm["name"]: arm["label"] for arm in report["arms"]}
+    yield from (f'<p class="fine">* {escape(line)}</p>' for line in report.get("caveats", []))
     for one in report["measures"]:
         if one["reasons"]:
-            names = {arm["name"]: arm["label"] for arm in report["arms"]}
             who = "" if len(one["reasons"]) == len(names) else f" ({', '.join(names[n] for n in one['reasons'])})"
             why = "; ".join(dict.fromkeys(one["reasons"].values()))
             yield f'<p class="fine">Not measured{escape(who)}: {escape(one["title"])} – {escape(why)}.</p>'
@@ -90,92 +87,51 @@ def _cell(measure: Mapping[str, Any], arm: str) -> str:
     if mean["low"] is not None:
         low, high = (shown(mean[end], measure["unit"]) for end in ("low", "high"))
         interval = f"<small>{low} to {high}</small>"
-    value = shown(mean["mean"], measure["unit"])
+    value = shown(mean["mean"], measure["unit"]) + "*" * (arm in measure.get("caveats", ()))
     return f'<td class="{verdict.replace(" ", "-")}"><b>{value}</b>{mark}{interval}</td>'
 
 
 def _differences(report: Report) -> Iterator[str]:
-    drawn = [one for one in report["measures"] if one["differences"]]
-    if not drawn:
+    plots = list(difference_plots(report))
+    if not plots:
         return
     first = report["arms"][0]["label"]
-    yield f'<section><h2>Differences from {escape(first)}</h2><div class="charts">'
-    for one in drawn:
-        rows = []
-        for number, arm in enumerate(report["arms"]):
-            difference = one["differences"].get(arm["name"])
-            if difference is not None:
-                scale = 100.0 if one["unit"] == "%" else 1.0
-                low, high = difference["low"], difference["high"]
-                interval = None if low is None else (scale * low, scale * high)
-                rows.append((arm["label"], Line(number, [(scale * difference["mean"], 0.0)], [interval])))
-        unit = "points" if one["unit"] == "%" else one["unit"]
-        better = "left" if one["better"] < 0 else "right"
-        label = f"{one['title']}, difference in {unit}: {better} is better"
-        yield f"<figure>{forest(rows, x_label=label, title=label)}</figure>"
+    yield f"<section><h2>Differences from {escape(first)}</h2>"
+    yield from _figures(plots)
     none = "; with one seed there are none" if len(report["seeds"]) < 2 else ""
-    yield f'</div><p class="fine">Paired by seed, 95% t-intervals{none}.</p></section>'
+    yield f'<p class="fine">Paired by seed, 95% t-intervals{none}.</p></section>'
 
 
 def _curves(report: Report) -> Iterator[str]:
-    lines = {key: list(_curve_lines(report, key)) for key, _, _ in _AXES}
-    if not any(lines.values()):
+    plots = list(curve_plots(report))
+    if not plots:
         return
-    yield f'<section><h2>Held-out loss on the way</h2>{_legend(report)}<div class="charts">'
-    for key, label, _ in _AXES:
-        if lines[key]:
-            title = f"held-out loss over {label}"
-            chart = line_chart(lines[key], x_label=label, y_label="loss, nats a piece", title=title)
-            yield f"<figure>{chart}</figure>"
+    yield f"<section><h2>Held-out loss on the way</h2>{_legend(report)}"
+    yield from _figures(plots)
     yield (
-        '</div><p class="fine">Strong lines are means over seeds, faint ones the seeds. The loss is that of masked '
+        '<p class="fine">Strong lines are means over seeds, faint ones the seeds. The loss is that of masked '
         "pieces under each run's own evaluation settings, on the part of the held-out text that is read while "
         "training.</p></section>"
     )
 
 
-def _curve_lines(report: Report, key: str) -> Iterator[Line]:
-    for number, arm in enumerate(report["arms"]):
-        curves = [run["curve"] for run in arm["runs"] if run["curve"].get(key) and run["curve"].get("loss")]
-        for curve in curves if len(curves) > 1 else []:
-            yield Line(number, list(zip(curve[key], curve["loss"], strict=True)), is_faint=True)
-        lengths = {len(curve["loss"]) for curve in curves}
-        if len(lengths) == 1:
-            xs, ys = (_means([curve[name] for curve in curves]) for name in (key, "loss"))
-            yield Line(number, list(zip(xs, ys, strict=True)))
-        else:
-            for curve in curves:
-                yield Line(number, list(zip(curve[key], curve["loss"], strict=True)))
-
-
-def _means(lists: Sequence[Sequence[float]]) -> list[float]:
-    return [math.fsum(column) / len(column) for column in zip(*lists, strict=True)]
-
-
 def _compute(report: Report) -> Iterator[str]:
-    quality = [one for one in report["measures"] if any(one["arms"].values())]
-    chosen = [one for one in quality if one["name"] not in ("masked_accuracy", "words_right")]
-    costs = {one["name"]: one["arms"] for one in report["costs"]}
-    charts = []
-    for one in chosen:
-        for cost, label in (("flops", "FLOPs"), ("seconds", "seconds of training")):
-            lines = []
-            for number, arm in enumerate(report["arms"]):
-                mean, spent = one["arms"].get(arm["name"]), costs[cost].get(arm["name"])
-                if mean is not None and spent is not None:
-                    scale = 100.0 if one["unit"] == "%" else 1.0
-                    low, high = mean["low"], mean["high"]
-                    interval = None if low is None else (scale * low, scale * high)
-                    lines.append(Line(number, [(spent, scale * mean["mean"])], [interval]))
-            if lines:
-                label_y = f"{one['title']}, {one['unit']}"
-                title = f"{one['title']} against {label}"
-                charts.append(f"<figure>{point_chart(lines, x_label=label, y_label=label_y, title=title)}</figure>")
-    if charts:
-        yield f'<section><h2>Quality against compute</h2>{_legend(report)}<div class="charts">'
-        yield from charts
-        yield '</div><p class="fine">Upright bars: 95% t-intervals over seeds, cut where they leave the chart.</p>'
-        yield "</section>"
+    plots = list(compute_plots(report))
+    if not plots:
+        return
+    yield f"<section><h2>Quality against compute</h2>{_legend(report)}"
+    yield from _figures(plots)
+    yield (
+        '<p class="fine">Upright bars: 95% t-intervals over seeds, cut where they leave the chart; points that '
+        "would hide each other stand side by side.</p></section>"
+    )
+
+
+def _figures(plots: Iterable[Plot]) -> Iterator[str]:
+    yield '<div class="charts">'
+    for plot in plots:
+        yield f"<figure><figcaption><b>{escape(plot.chart.title)}</b></figcaption>{plot.chart.inline()}</figure>"
+    yield "</div>"
 
 
 def _costs(report: Report) -> Iterator[str]:

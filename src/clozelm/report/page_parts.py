@@ -50,8 +50,3 @@ def legend(names: Iterable[tuple[int, str]]) -> str:
     """Return a line that says what colours stand for."""
     each = (f"<span>{swatch(number)}{plain(name)}</span>" for number, name in names)
     return f'<p class="legend">{"".join(each)}</p>'
-
-
-def capital(text: str) -> str:
-    """Return the text with a capital at the beginning."""
-    return text[:1].upper() + text[1:]

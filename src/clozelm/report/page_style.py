@@ -1,24 +1,57 @@
-"""The style sheet of report pages: readable on a phone, in the dark and for the colour-blind (Okabe & Ito 2008)."""
+"""The style sheets of reports: readable on a phone, in the dark and for the colour-blind (Okabe & Ito 2008)."""
 
-_LIGHT = ("#0072b2", "#d55e00", "#00805e", "#b5508d", "#b07d00", "#3d8fc4", "#7a5cc0", "#6b6b6b")
-_DARK = ("#56b4e9", "#ff8a3d", "#2fc79a", "#e79ac6", "#f0c03c", "#9ad0f5", "#b9a3f0", "#b0b0b0")
+import re
+
+_ARMS = 8
+_COLOURS = {  # on a light page and on a dark one
+    "ink": ("#1d2329", "#e8ecf0"),
+    "soft": ("#5c6670", "#a0aab4"),
+    "paper": ("#fff", "#14181c"),
+    "band": ("#f4f6f8", "#1d2328"),
+    "rule": ("#dfe4e9", "#323a42"),
+    "good": ("#00684a", "#4fd1a5"),
+    "bad": ("#a8400a", "#ff9a5c"),
+    "right": ("0,114,178", "0,114,178"),  # to be mixed with the ground, as rgba(var(--right),.3)
+    "wrong": ("213,94,0", "213,94,0"),
+    "a0": ("#0072b2", "#56b4e9"),
+    "a1": ("#d55e00", "#ff8a3d"),
+    "a2": ("#00805e", "#2fc79a"),
+    "a3": ("#b5508d", "#e79ac6"),
+    "a4": ("#b07d00", "#f0c03c"),
+    "a5": ("#3d8fc4", "#9ad0f5"),
+    "a6": ("#7a5cc0", "#b9a3f0"),
+    "a7": ("#6b6b6b", "#b0b0b0"),
+}
+_LIGHT, _DARK = ({name: pair[dark] for name, pair in _COLOURS.items()} for dark in (0, 1))
 
 
-def _colours(palette: tuple[str, ...]) -> str:
-    return "".join(f"--a{index}:{colour};" for index, colour in enumerate(palette))
+def _defined(palette: dict[str, str]) -> str:
+    return "".join(f"--{name}:{colour};" for name, colour in palette.items())
 
 
-_RULES = "".join(
-    f".c{i}{{stroke:var(--a{i})}}.f{i}{{fill:var(--a{i})}}.t{i}{{color:var(--a{i})}}" for i in range(len(_LIGHT))
-)
+def _resolved(rules: str, palette: dict[str, str]) -> str:
+    """Write the colours themselves in place of their names, for readers of SVG that know no names."""
+    return re.sub(r"var\(--(\w+)\)", lambda found: palette[found[1]], rules).replace("\n", "")
 
-STYLE = (
-    ":root{color-scheme:light dark;--right:0,114,178;--wrong:213,94,0;"
-    "--ink:#1d2329;--soft:#5c6670;--paper:#fff;--band:#f4f6f8;--rule:#dfe4e9;"
-    f"--good:#00684a;--bad:#a8400a;{_colours(_LIGHT)}}}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#e8ecf0;--soft:#a0aab4;--paper:#14181c;--band:#1d2328;"
-    f"--rule:#323a42;--good:#4fd1a5;--bad:#ff9a5c;{_colours(_DARK)}}}}}"
-    """
+
+_CHART = """
+svg text{fill:var(--soft);font-size:13.5px}
+svg .axis{text-anchor:middle;fill:var(--ink)}
+svg .name{fill:var(--ink);font-size:14.5px}
+svg .mark{font-size:14px;text-anchor:middle}
+.grid{stroke:var(--rule)}.zero{stroke:var(--soft);stroke-dasharray:4 3}
+.line{fill:none;stroke-width:2.2;stroke-linejoin:round}.faint{opacity:.28;stroke-width:1.1}
+.interval{stroke-width:2.4;stroke-linecap:round}
+.band{opacity:.16;stroke:none}.count{fill:var(--soft);opacity:.35}.plane{fill:var(--paper);stroke:var(--rule)}
+.dot{fill:var(--a0);opacity:.5}svg .right{fill:var(--a0)}svg .wrong{fill:var(--a1)}
+""" + "".join(f".c{i}{{stroke:var(--a{i})}}svg .f{i}{{fill:var(--a{i})}}" for i in range(_ARMS))
+
+_FILE = """
+svg{font-family:system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
+svg .ground{fill:var(--band)}svg .title{fill:var(--ink);font-size:15px;font-weight:600}
+"""
+
+_PAGE = """
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);
  font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}
@@ -50,19 +83,11 @@ small{display:block;font-weight:400;font-size:.78rem;color:var(--soft)}
 tbody th small{display:inline}
 td.better b{color:var(--good)}td.worse b{color:var(--bad)}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1.2rem}
-figure.square{max-width:40rem}figcaption{font-size:.92rem;margin:0 0 .4rem}
 figure{margin:0;background:var(--band);border-radius:10px;padding:.8rem}
+figure.square{max-width:40rem}
+figcaption{font-size:.9rem;margin:0 0 .4rem}figcaption b{font-weight:600}
 svg{display:block;width:100%;height:auto;font-family:inherit}
-svg text{fill:var(--soft);font-size:13.5px}
-svg .axis{text-anchor:middle;fill:var(--ink)}
-svg .name{fill:var(--ink);font-size:14.5px}
-svg .mark{font-size:14px;text-anchor:middle}
-.grid{stroke:var(--rule)}.zero{stroke:var(--soft);stroke-dasharray:4 3}
-.line{fill:none;stroke-width:2.2;stroke-linejoin:round}.faint{opacity:.28;stroke-width:1.1}
-.interval{stroke-width:2.4;stroke-linecap:round}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;margin:.2rem 0 .8rem;font-size:.92rem}
-.band{opacity:.16;stroke:none}.count{fill:var(--soft);opacity:.35}.plane{fill:var(--paper);stroke:var(--rule)}
-.dot{fill:var(--a0);opacity:.5}svg .right{fill:var(--a0)}svg .wrong{fill:var(--a1)}
 .swatch{font-style:normal;display:inline-block;width:1.25em}
 .arms dt{font-weight:600;margin-top:1rem}.arms dd{margin:0 0 0 1.25em}.arms p{margin:.25rem 0}
 code{background:var(--band);border-radius:4px;padding:.1em .4em;font-size:.85em;
@@ -96,10 +121,23 @@ table.heat.many thead th:not(.corner){writing-mode:vertical-rl;transform:rotate(
 details summary{cursor:pointer;color:var(--soft);font-size:.85rem}
 pre{background:var(--band);border-radius:8px;padding:.7rem .9rem;white-space:pre-wrap;font-size:.88rem;
  font-family:ui-monospace,"Cascadia Mono",Consolas,monospace;margin:.4rem 0}
+@media print{.long{max-height:none}}
+@media print{body{font-size:11pt}figure{break-inside:avoid}}
+""" + "".join(f".t{i}{{color:var(--a{i})}}" for i in range(_ARMS))
+
+_PHONE = """
 @media(max-width:34rem){main{padding:1.2rem .8rem 3rem}svg text{font-size:17px}svg .axis,svg .name{font-size:18px}
  svg .mark{font-size:16px}th,td{padding:.4rem .4rem;font-size:.9rem}
  tbody th{min-width:6.5rem}.bar{width:4rem}figure{padding:.5rem}}
-@media print{.long{max-height:none}}
-@media print{body{font-size:11pt}figure{break-inside:avoid}}
-""" + "".join((_RULES.replace(".f", "svg .f"),))
+"""
+
+STYLE = (
+    f":root{{color-scheme:light dark;{_defined(_LIGHT)}}}"
+    f"@media(prefers-color-scheme:dark){{:root{{{_defined(_DARK)}}}}}{_PAGE}{_CHART}{_PHONE}"
 )
+"""Of a page, the charts in it included."""
+
+FILE_STYLE = _resolved(_FILE + _CHART, _LIGHT) + (
+    f"@media(prefers-color-scheme:dark){{{_resolved(_FILE + _CHART, _DARK)}}}"
+)
+"""Of a chart in a file of its own."""

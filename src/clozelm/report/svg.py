@@ -1,4 +1,4 @@
-"""Charts as inline SVG: no script, colours from the page's style sheet, so that they follow its dark mode."""
+"""Charts as SVG without script, inside a page in its colours, or as files of their own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 520, 310
+MARGIN = 16  # around the chart in a file of its own
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 48
 _SIGNS = "●■▲◆▼✚✖★"
 COLOURS = 8
+_APART = 11.0  # pixels between the middles of two marks
+_LETTER = 7.4  # pixels, on average, of a name
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,37 @@ class LogAxis:
 Scale = Axis | LogAxis
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A drawn chart: its size in pixels, what it shows, and the SVG inside."""
+
+    title: str
+    height: float
+    inner: str
+
+    def inline(self) -> str:
+        """Return the chart for a page, whose style sheet gives the colours."""
+        label = escape(self.title, quote=True)
+        return (
+            f'<svg viewBox="0 0 {WIDTH} {self.height:.0f}" role="img" aria-label="{label}">'
+            f"<title>{escape(self.title)}</title>{self.inner}</svg>"
+        )
+
+    def standalone(self, style: str, arms: Sequence[tuple[int, str]]) -> str:
+        """Return the chart as a file: on a ground of its own, with title, legend of ``arms`` and style sheet."""
+        legend, rows = _legend(arms)
+        top = MARGIN + 26 + 22 * rows
+        width, height = WIDTH + 2 * MARGIN, top + self.height + MARGIN
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height:.0f}" '
+            f'viewBox="0 0 {width} {height:.0f}" role="img" aria-label="{escape(self.title, quote=True)}">'
+            f"<title>{escape(self.title)}</title><style>{style}</style>"
+            f'<rect class="ground" width="{width}" height="{height:.0f}" rx="10"/>'
+            f'<text class="title" x="{MARGIN}" y="{MARGIN + 14}">{escape(self.title)}</text>{legend}'
+            f'<g transform="translate({MARGIN} {top})">{self.inner}</g></svg>\n'
+        )
+
+
 def sign(colour: int) -> str:
     """Return the mark of an arm, so that colour is not all that tells arms apart."""
     return _SIGNS[colour % len(_SIGNS)]
@@ -104,7 +138,7 @@ def line_chart(
     title: str,
     is_log: bool = False,
     uprights: Sequence[tuple[float, str]] = (),
-) -> str:
+) -> Chart:
     """Draw lines and the bands of their intervals over an axis that begins at 0, or a logarithmic one.
 
     ``uprights`` are places on it to mark, each with a word.
@@ -120,24 +154,29 @@ def line_chart(
         if not line.is_faint:
             marked = line.points if line.is_marked else line.points[-1:]
             parts += [mark(line.colour, x(px), y(py)) for px, py in marked]
-    return drawing(parts, title)
+    return Chart(title, HEIGHT, "".join(parts))
 
 
-def point_chart(lines: Sequence[Line], *, x_label: str, y_label: str, title: str) -> str:
-    """Draw a point for every arm, with its interval upright."""
+def point_chart(lines: Sequence[Line], *, x_label: str, y_label: str, title: str) -> Chart:
+    """Draw a point for every arm, with its interval upright; those that would hide each other are moved aside."""
     drawn = [line for line in lines if line.points]
     x, y = _axes(drawn, x_from_zero=True)
     parts = list(frame(x, y, x_label, y_label))
-    for line in drawn:
-        for (px, py), interval in zip(line.points, line.intervals or [None] * len(line.points), strict=True):
-            if interval is not None:
-                low, high = (y(max(min(end, y.high), y.low)) for end in interval)
-                parts.append(stroke(line.colour, (x(px), low), (x(px), high)))
-            parts.append(mark(line.colour, x(px), y(py)))
-    return drawing(parts, title)
+    points = [
+        (line.colour, x(px), py, interval)
+        for line in drawn
+        for (px, py), interval in zip(line.points, line.intervals or [None] * len(line.points), strict=True)
+    ]
+    places = _apart([at for _, at, _, _ in points])
+    for (colour, _, py, interval), at in zip(points, places, strict=True):
+        if interval is not None:
+            low, high = (y(max(min(end, y.high), y.low)) for end in interval)
+            parts.append(stroke(colour, (at, low), (at, high)))
+        parts.append(mark(colour, at, y(py)))
+    return Chart(title, HEIGHT, "".join(parts))
 
 
-def forest(rows: Sequence[tuple[str, Line]], *, x_label: str, title: str) -> str:
+def forest(rows: Sequence[tuple[str, Line]], *, x_label: str, title: str) -> Chart:
     """Draw a row for every named difference: a point with its interval, and an upright line at no difference."""
     height = 34 * len(rows) + 14 + BOTTOM
     ends = [end for _, line in rows for each in line.intervals if each is not None for end in each]
@@ -152,7 +191,7 @@ def forest(rows: Sequence[tuple[str, Line]], *, x_label: str, title: str) -> str
             if interval is not None:
                 parts.append(stroke(line.colour, (x(interval[0]), at), (x(interval[1]), at)))
             parts.append(mark(line.colour, x(px), at))
-    return drawing(parts, title, height)
+    return Chart(title, height, "".join(parts))
 
 
 def frame(x: Scale, y: Axis, x_label: str, y_label: str) -> Iterator[str]:
@@ -177,13 +216,21 @@ def stroke(colour: int, begin: tuple[float, float], end: tuple[float, float]) ->
     return f'<line class="interval c{colour % COLOURS}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
-def drawing(parts: Sequence[str], title: str, height: float = HEIGHT) -> str:
-    """Put what was drawn together; ``title`` is what a screen reader says."""
-    inner = "".join(parts)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title, quote=True)}">'
-        f"<title>{escape(title)}</title>{inner}</svg>"
-    )
+def _apart(places: Sequence[float]) -> list[float]:
+    """Move places that are closer than a mark is wide apart from each other, around their middle."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and places[index] - places[groups[-1][-1]] < _APART:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    moved = list(places)
+    for group in groups:
+        middle = sum(places[index] for index in group) / len(group)
+        for turn, index in enumerate(group):
+            moved[index] = middle + _APART * (turn - (len(group) - 1) / 2)
+    return moved
 
 
 def _axes(lines: Sequence[Line], *, x_from_zero: bool) -> tuple[Axis, Axis]:
@@ -234,3 +281,17 @@ def _ticks_below(x: Scale, bottom: float, label: str) -> Iterator[str]:
         yield f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 5}"/>'
         yield f'<text class="tick" x="{at:.1f}" y="{bottom + 19}" text-anchor="middle">{x.written(tick)}</text>'
     yield f'<text class="axis" x="{(x.begin + x.end) / 2:.0f}" y="{bottom + 40}">{escape(label)}</text>'
+
+
+def _legend(arms: Sequence[tuple[int, str]]) -> tuple[str, int]:
+    """Write the marks and names of arms in rows; return them and the number of rows."""
+    x, row, parts = float(MARGIN), 0, []
+    for colour, label in arms:
+        width = 34.0 + _LETTER * len(label)
+        if x > MARGIN and x + width > WIDTH + MARGIN:
+            x, row = float(MARGIN), row + 1
+        y = MARGIN + 38 + 22 * row
+        parts.append(mark(colour, x + 7, y - 4.5))
+        parts.append(f'<text class="name" x="{x + 19:.0f}" y="{y}">{escape(label)}</text>')
+        x += width
+    return "".join(parts), row + 1 if arms else 0

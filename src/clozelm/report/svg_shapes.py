@@ -8,14 +8,14 @@ from typing import Any
 
 from clozelm.report.page_parts import plain
 from clozelm.report.statistics import share_interval
-from clozelm.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, drawing, frame, mark, stroke
+from clozelm.report.svg import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, Chart, frame, mark, stroke
 
 _STRIP = 34.0  # height of the strip of counts, in pixels
 _DOTS = 2000
 _EDGE = 26
 
 
-def reliability(bins: Sequence[Mapping[str, Any]], *, title: str) -> str:
+def reliability(bins: Sequence[Mapping[str, Any]], *, title: str) -> Chart:
     """Draw how often answers of a given confidence are right, with 95% intervals, and how many there are.
 
     A calibrated model's points lie on the dashed line. Of a bin are read "confidence", "accuracy" and "count".
@@ -37,10 +37,10 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, title: str) -> str:
         ends = share_interval(one["accuracy"] * one["count"], one["count"])
         parts.append(stroke(0, (at, y(100.0 * ends[0])), (at, y(100.0 * ends[1]))))
     parts += [mark(0, x(100.0 * one["confidence"]), y(100.0 * one["accuracy"])) for one in filled]
-    return drawing(parts, title)
+    return Chart(title, HEIGHT, "".join(parts))
 
 
-def scatter(pairs: Sequence[tuple[float, float]], *, title: str) -> str:
+def scatter(pairs: Sequence[tuple[float, float]], *, title: str) -> Chart:
     """Draw predictions over the truth on equal axes; of more than 2,000 pairs an even choice."""
     values = [value for pair in pairs for value in pair]
     low, high = min(values), max(values)
@@ -50,10 +50,10 @@ def scatter(pairs: Sequence[tuple[float, float]], *, title: str) -> str:
     parts = [*frame(x, y, "truth", "prediction"), _diagonal(x, y, low, high)]
     every = math.ceil(len(pairs) / _DOTS)
     parts += [f'<circle class="dot" cx="{x(px):.1f}" cy="{y(py):.1f}" r="3.2"/>' for px, py in pairs[::every]]
-    return drawing(parts, title)
+    return Chart(title, HEIGHT, "".join(parts))
 
 
-def matrix(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], *, title: str) -> str:
+def matrix(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]], *, title: str) -> Chart:
     """Draw a confusion matrix of many classes without their names: a square's strength is its share of the row.
 
     Squares on the diagonal (equal names) and beside it differ in colour; each says its names when pointed at.
@@ -65,7 +65,7 @@ def matrix(rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequenc
     parts.append(f'<text class="axis" x="{_EDGE + wide / 2:.0f}" y="{_EDGE - 9}">answer →</text>')
     middle = _EDGE + tall / 2
     parts.append(f'<text class="axis" transform="translate(16 {middle:.0f}) rotate(-90)">← truth</text>')
-    return drawing(parts, title, _EDGE + tall + 2)
+    return Chart(title, _EDGE + tall + 2, "".join(parts))
 
 
 def _squares(

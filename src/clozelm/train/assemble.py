@@ -145,14 +145,9 @@ def _spans(
     most = most_sentinels(length, rate=rate, mean_span=section.mean_span)
     if most > section.sentinels:
         raise SettingsError(
-            f"A row of data.row_length={settings.data.row_length} may need {most} sentinels, but "
-            f"objective.span_corruption.sentinels={section.sentinels}: set it to {most}, or mean_span higher."
-        )
-    longest = most + int(rate * length) + 1
-    if longest > config.max_positions and not config.rotary:
-        raise SettingsError(
-            f"Targets may have {longest} tokens, but model.max_positions={config.max_positions}: raise it, or "
-            "objective.span_corruption.mean_span."
+            f"A row of data.row_length={settings.data.row_length} may need {most} sentinels, where unknown pieces "
+            f"divide its spans, but objective.span_corruption.sentinels={section.sentinels}: set it to {most}, or "
+            "shorten the rows."
         )
     shape = EncoderDecoderConfig(
         replace(config, vocab_size=config.vocab_size + section.sentinels),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clozelm.data.collocations import Mining, collocations
+from clozelm.data.collocations import Collocations, Mining, collocations
 from clozelm.data.counts import SLICE_TOKENS
 from clozelm.data.rows import Tokens
 from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, SettingsError
-from clozelm.masking import SELECTORS, Chosen, Pmi, Select, Span, Uniform
+from clozelm.masking import SELECTORS, Candidates, Chosen, Pmi, Select, Span, Uniform
 from clozelm.masking.adaptive import Adaptive, balanced_weights
 from clozelm.masking.chosen import Matcher, compiled, form_of
 from clozelm.objectives import Scores
@@ -30,10 +31,27 @@ _PART = "masking"
 
 @dataclass(frozen=True)
 class Masks:
-    """How a run chooses positions: ``select``, and the table behind it where it learns from the training."""
+    """How a run chooses positions: ``select``, and the table behind it where it learns from the training.
+
+    ``prefers`` tells which tokens of a document piece are hidden first, where the strategy has such.
+    ``collocations`` are those that it hides together.
+    """
 
     select: Select
     adaptive: AdaptiveTable | None = None
+    prefers: Callable[[Candidates], NDArray[np.bool_]] | None = None
+    collocations: Collocations | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of the collocations; None where there are none."""
+        return None if self.collocations is None else self.collocations.fingerprint
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should be told of how the tables were made."""
+        notice = None if self.collocations is None else self.collocations.notice
+        return [] if notice is None else [notice]
 
     @property
     def fixed(self) -> Select:
@@ -79,15 +97,16 @@ def build_select(
         return Masks(Span(masking.span.p, masking.span.longest).select)
     if masking.strategy == "pmi":
         mining = Mining(masking.pmi.size, masking.pmi.min_count, masking.pmi.longest)
-        return Masks(Pmi(collocations(store, tokenizer.vocabulary.is_special, mining, keep=keep).tables).select)
+        table = collocations(store, tokenizer.vocabulary.is_special, mining, keep=keep)
+        return Masks(Pmi(table.tables).select, collocations=table)
     if masking.strategy == "chosen":
         if masking.chosen.annotated and not has_annotations(store):
             raise DataError(
                 f"{store.path} has no annotated token, and masking.chosen.annotated is true: prepare the corpus "
                 "with `cloze prepare --annotations FIELD`, the field of its records that holds [start, end] spans."
             )
-        chosen = masking.chosen
-        return Masks(Chosen(build_matcher(chosen, tokenizer), chosen.annotated, chosen.fill).select)
+        chosen = Chosen(build_matcher(masking.chosen, tokenizer), masking.chosen.annotated, masking.chosen.fill)
+        return Masks(chosen.select, prefers=chosen.prefers)
     if masking.strategy == "adaptive":
         return _adaptive(masking, store, tokenizer)
     return Masks(SELECTORS[masking.strategy]().select)

@@ -115,6 +115,16 @@ def _check_same(record: dict[str, Any], settings: PretrainSettings, store: Token
         raise DataError(f"{out} was trained on other tokens than {store.path}: pass the store it began with.")
 
 
+def check_collocations(record: dict[str, Any], fingerprint: str | None, store: TokenStore, out: Path) -> None:
+    """Refuse to resume with other collocations than a run began with; older records do not say."""
+    if record.get("collocations", fingerprint) != fingerprint:
+        raise DataError(
+            f"{out} drew its masks by other collocations than are mined from {store.path} now (then "
+            f"{record['collocations']}, now {fingerprint}): resume it with the version it began with "
+            f"({record.get('clozelm')}), or name another --out."
+        )
+
+
 def completed(recorded: dict[str, Any]) -> dict[str, Any]:
     """Return recorded settings with what has become a setting since, at its default, which changes nothing."""
     try:

@@ -37,6 +37,7 @@ from clozelm.train.masters import Masters
 from clozelm.train.optim import build
 from clozelm.train.plan import Batches, StepData
 from clozelm.train.record import (
+    check_collocations,
     check_out,
     data_fingerprint,
     open_data,
@@ -80,6 +81,7 @@ class Run:
         self._resumed: str | None = None
         self.renew_optimisers()
         self.masks = build_select(settings, store, tokenizer)
+        self.problems += self.masks.notices
         self.batches = Batches(settings, store, tokenizer.vocabulary, self.objective, self.masks.select)
         if heldout is not None and self.objective.pairs is not None:
             Batches(
@@ -330,6 +332,7 @@ class Run:
             "data": data_fingerprint(self.store),
             "teacher": teacher_fingerprint(self.settings),
             "words": words_fingerprint(self.settings),
+            "collocations": self.masks.fingerprint,
             "unigram_nats": self.unigram_nats,
             "settings": self.settings.model_dump(mode="json"),
         }
@@ -337,6 +340,7 @@ class Run:
         self._open_journal(None)
 
     def _resume(self, record: dict[str, Any]) -> None:
+        check_collocations(record, self.masks.fingerprint, self.store, self.out)
         self.num_steps = int(record["num_steps"])
         newest, problems = checkpoint.newest(self.out)
         self.problems += problems
