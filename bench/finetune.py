@@ -23,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 SIDES = ("ours", "trainer", "trainer-grouped", "trainer-max")
 
 
@@ -102,7 +104,8 @@ def read(options: argparse.Namespace) -> tuple[Any, Any]:
         data = tag_data(TagRequest(train=options.train, dev=options.dev))
     split = data.split
     if options.most is not None:
-        split = dataclasses.replace(split, train=split.train[: options.most])
+        chosen = np.random.default_rng(0).permutation(len(split.train))[: options.most]
+        split = dataclasses.replace(split, train=[split.train[index] for index in chosen])
     return data.task, split
 
 
