@@ -207,7 +207,10 @@ def test_little_data_decides_too(tags: str, scheme: Scheme) -> None:
         ("NN", "a tag is O, or B, I, E, S, L or U with a hyphen and a type"),
         ("B-", "a tag is O, or"),
         ("", "a tag is O, or"),
-        ("B-X O I-X", "1 entities begin with B and 1 with I .*: neither BIO nor IOB1; name the scheme"),
+        (
+            "B-X O I-X",
+            "1 entities begin with B and 1 with I .*: neither BIO nor IOB1; name it with --scheme",
+        ),
         ("I-X E-X", "IOE is not read"),
         ("S-X U-X", "the letters of BIOES .* and of BILOU"),
     ],

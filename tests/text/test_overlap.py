@@ -50,7 +50,7 @@ def test_every_class_of_two_is_on_both_sides(rows: list[tuple[str, str]], share:
     given_ = examples(*rows)
     counts = label_counts(given_)
     if max(counts.values()) < 2:
-        with pytest.raises(DataError, match="Every label has one example"):
+        with pytest.raises(DataError, match="every label has one example"):
             hold_out(given_, share=share, seed=seed)
         return
     train, dev = hold_out(given_, share=share, seed=seed)
@@ -73,7 +73,7 @@ def test_the_share_and_the_seed() -> None:
     for share in (0.0, 1.0, -1.0):
         with pytest.raises(DataError, match="strictly between 0 and 1"):
             hold_out(given_, share=share)
-    with pytest.raises(DataError, match="1 examples cannot be divided"):
+    with pytest.raises(DataError, match="has one example, which cannot be divided"):
         hold_out(given_[:1])
 
 

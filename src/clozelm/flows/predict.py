@@ -94,12 +94,10 @@ def evaluate_tags(predictor: Predictor, source: str, *, form: TaggedForm) -> dic
     assert isinstance(task, Tag)
     found = _sentences(source, form, labelled=True)
     scheme = tags.detect(
-        [one.tags or () for one in found.sentences], sources=[one.source for one in found.sentences]
+        [one.tags or () for one in found.sentences],
+        sources=[one.source for one in found.sentences],
+        like=task.scheme,
     )
-    if {scheme, task.scheme} <= {"IOB1", "IO", "BIO"} and not any(
-        tags.check([one.tags or () for one in found.sentences], task.scheme)
-    ):
-        scheme = task.scheme
     sentences, repairs = [], 0
     for one in found.sentences:
         legal, count = tags.repair(one.tags or (), scheme)

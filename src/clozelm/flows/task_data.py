@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -90,19 +91,24 @@ def _classify_data(request: ClassifyRequest, find: Callable[[Sequence[TextExampl
     scale = None if find is None else find(found.examples)
     train: Sequence[TextExample] = found.examples if scale is None else scale.relabelled(found.examples)
     dev: Sequence[TextExample]
+    labels = labels_of(train, problem) if scale is None else scale.labels
+    check = partial(
+        check_labels,
+        train,
+        problem=problem,
+        field=found.label_field,
+        labels=None if problem == "regression" else labels,
+    )
+    notes += scale.notes(train) if scale else []
     if request.dev is None:
+        notes += check(None)
         train, dev = hold_out(train, share=_HELD_SHARE, seed=request.seed)
         _check_held(dev, request.train)
     else:
         wanted = replace(request.wanted, text=found.text_fields, label=found.label_field)
         other = read_examples(request.dev, wanted, request.form)
         dev = other.examples if scale is None else scale.relabelled(other.examples)
-        notes += [f"dev: {note}" for note in other.notes]
-    every = [*train, *dev] if request.dev is None else train
-    labels = labels_of(every, problem) if scale is None else scale.labels
-    notes += scale.notes(train) if scale else []
-    known = None if problem == "regression" else labels
-    notes += check_labels(train, dev, problem, field=found.label_field, labels=known)
+        notes += [*check(dev), *(f"dev: {note}" for note in other.notes)]
     if request.prompt is not None:
         request.prompt.check(labels, len(train[0].texts))
     train = _few(train, request, notes)
@@ -120,7 +126,7 @@ def tag_data(request: TagRequest) -> TaskData:
     Sentences of dev whose tags are of another scheme are written in that of train.
     """
     found = read_tagged(request.train, request.form)
-    scheme = request.scheme or _scheme(found.sentences, request.train)
+    scheme = request.scheme or _scheme(found.sentences)
     train: Sequence[TaggedSentence]
     train, notes = _repaired(found.sentences, scheme, scheme, "train")
     notes = [f"train: {note}" for note in found.notes] + notes
@@ -129,13 +135,14 @@ def tag_data(request: TagRequest) -> TaskData:
         _check_held(dev, request.train)
     else:
         other = read_tagged(request.dev, request.form)
-        its_scheme = request.scheme or _scheme(other.sentences, request.dev, like=scheme)
+        its_scheme = request.scheme or _scheme(other.sentences, like=scheme)
         dev, repairs = _repaired(other.sentences, its_scheme, scheme, "dev")
         notes += [f"dev: {note}" for note in other.notes] + repairs
     labels = tags_of(train, scheme)
     if len(labels) < 2:
         raise DataError(f"{request.train}: no word has a tag other than O: there is nothing to learn.")
     _check_tags(dev, labels)
+    notes += _without_entities(dev)
     train = _few(train, request, notes)
     notes += find_overlap(train, dev).notes()
     return _data(Tag(labels, scheme), train, dev, request, notes, {"scheme": scheme})
@@ -181,15 +188,10 @@ def _check_held(dev: Sequence[Any], path: Path) -> None:
         raise DataError(f"{path} is too small to hold a tenth of it out: name other examples with --dev.")
 
 
-def _scheme(sentences: Sequence[TaggedSentence], path: Path, like: tags.Scheme | None = None) -> tags.Scheme:
+def _scheme(sentences: Sequence[TaggedSentence], like: tags.Scheme | None = None) -> tags.Scheme:
     """Find the scheme of tags out; of a file that fits several the one that is ``like`` the other file's."""
-    found = tags.detect(
-        [sentence.tags or () for sentence in sentences], sources=[sentence.source for sentence in sentences]
-    )
-    if like is not None and found != like:
-        misfits = sum(tags.check([sentence.tags or () for sentence in sentences], like).values())
-        return found if misfits else like
-    return found
+    written = [sentence.tags or () for sentence in sentences]
+    return tags.detect(written, sources=[sentence.source for sentence in sentences], like=like)
 
 
 def _repaired(
@@ -198,7 +200,10 @@ def _repaired(
     """Make tags legal (``tags.repair``) and write them in ``target``; say how many were changed."""
     out, count = [], 0
     for sentence in sentences:
-        legal, repairs = tags.repair(sentence.tags or (), scheme)
+        try:
+            legal, repairs = tags.repair(sentence.tags or (), scheme)
+        except DataError as error:
+            raise DataError(f"{sentence.source}: {error}") from None
         count += repairs
         if scheme != target:
             legal = tags.convert(legal, scheme, target)
@@ -222,12 +227,18 @@ def _check_tags(dev: Sequence[TaggedSentence], labels: Sequence[str]) -> None:
         raise DataError(f"{source}: tag {tag!r}{more} does not occur in train: no model can learn it.")
 
 
+def _without_entities(dev: Sequence[TaggedSentence]) -> list[str]:
+    if any(tag != "O" for sentence in dev for tag in sentence.tags or ()):
+        return []
+    return ["dev: no word has a tag other than O: nothing can be found there, and F1 is 0 whatever the model does"]
+
+
 def checked_scheme(name: str | None) -> tags.Scheme | None:
     """Return the scheme of tags that a person names, in any case; one that there is not is refused."""
     if name is None:
         return None
     names: dict[str, tags.Scheme] = {scheme.lower(): scheme for scheme in get_args(tags.Scheme)}
-    names |= {"iob2": "BIO", "iob": "IOB1"}
+    names |= {"iob2": "BIO", "iob": "IOB1", "iobes": "BIOES", "bioul": "BILOU"}
     if name.lower() not in names:
-        raise SettingsError(f"--scheme={name} is no scheme of tags: use BIO, IOB1, BIOES or IO.")
+        raise SettingsError(f"--scheme={name} is no scheme of tags: use BIO, IOB1, BIOES, BILOU or IO.")
     return names[name.lower()]

@@ -57,8 +57,12 @@ class _Tag(NamedTuple):
 _OUTSIDE = _Tag("O", "")
 
 
-def detect(sequences: Sequence[Sequence[str]], *, sources: Sequence[str] | None = None) -> Scheme:
+def detect(
+    sequences: Sequence[Sequence[str]], *, sources: Sequence[str] | None = None, like: Scheme | None = None
+) -> Scheme:
     """Return the scheme of a file's tags; ``sources`` says where each sentence stands, for errors.
+
+    Where every tag is legal in the scheme ``like``, it is that one, whatever else it could be.
 
     BIO and IOB1 are told apart by how entities begin that follow none of their type. Errors in the data are allowed
     for: four in five must agree. Without any B the spans of IOB1 and IO are the same, and IO is returned; without
@@ -77,7 +81,14 @@ def detect(sequences: Sequence[Sequence[str]], *, sources: Sequence[str] | None 
             if current.letter in "BI" and not _continues(previous, current):
                 begun[current.letter] += 1
             previous = current
-    return _decided(letters, begun)
+    if like is not None and "".join(letters).strip(_LETTERS[like]) == "" and not check(sequences, like):
+        return like
+    try:
+        return _decided(letters, begun)
+    except DataError as error:
+        if not sources:
+            raise
+        raise DataError(f"{sources[0].rpartition(':')[0]}: {error}") from None
 
 
 def check(sequences: Iterable[Sequence[str]], scheme: Scheme) -> dict[str, int]:
@@ -278,6 +289,6 @@ def _decided(letters: Counter[str], begun: Counter[str]) -> Scheme:
     if 1 - _CLEAR < share < _CLEAR:
         raise DataError(
             f"{begun['B']} entities begin with B and {begun['I']} with I where none of their type is before them: "
-            "neither BIO nor IOB1; name the scheme, or repair the file."
+            "neither BIO nor IOB1; name it with --scheme, or repair the file."
         )
     return "IOB1" if share >= _CLEAR else "BIO"

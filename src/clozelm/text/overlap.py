@@ -69,14 +69,16 @@ def hold_out(
     if not 0 < share < 1:
         raise DataError(f"The share to hold out, {share}, must lie strictly between 0 and 1 (0.1 is usual).")
     if len(examples) < 2:
-        raise DataError(f"{len(examples)} examples cannot be divided: give a file with --dev.")
+        raise DataError(f"{_file(examples)}has one example, which cannot be divided: give a file with --dev.")
     held: set[int] = set()
     for members in by_class(examples).values():
         held |= _held(members, examples, share, seed)
     in_train = {name for place, example in enumerate(examples) if place not in held for name in _names(example)}
     held = {place for place in held if in_train.issuperset(_names(examples[place]))}
     if not held:
-        raise DataError("Every label has one example, so none can be held out: give a file with --dev.")
+        raise DataError(
+            f"{_file(examples)}every label has one example, so none can be held out: give a file with --dev."
+        )
     train = [example for place, example in enumerate(examples) if place not in held]
     return train, [example for place, example in enumerate(examples) if place in held]
 
@@ -89,6 +91,11 @@ def by_class(examples: Sequence[TextExample | TaggedSentence]) -> dict[str | Non
     for place, each in enumerate(names):
         classes[min(each, key=lambda name: (counts[name], name), default=None)].append(place)
     return classes
+
+
+def _file(examples: Sequence[TextExample | TaggedSentence]) -> str:
+    name = examples[0].source.rpartition(":")[0] if examples else ""
+    return f"{name}: " if name else ""
 
 
 def _names(example: TextExample | TaggedSentence) -> tuple[str, ...]:
