@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from clozelm.errors import DataError, SettingsError
+from clozelm.errors import DataError, SettingsError, TrainingError
 from clozelm.families import FAMILIES
 from clozelm.hub.classifier import LoadedClassifier, new_classifier
 from clozelm.hub.save import save
@@ -275,3 +275,18 @@ def test_checkpoints_hold_the_best_weights(tmp_path: Path, model_dir: Any) -> No
     best = newest.load("best", torch.device("cpu"))
     assert all(torch.equal(tensor, best[name]) for name, tensor in run.best.items())
     assert WORDS
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])
+def test_a_model_that_diverges_in_its_last_step_is_no_result(case: Any, tmp_path: Path, model_dir: Any) -> None:
+    """Answers that are no numbers must not pass for words that were not asked, which count as O."""
+    _, examples, task, _, _ = case
+    given = ("optim.learning_rate=1e30", "data.batch_size=16", "budget.epochs=1", "schedule.kind=constant")
+    run = tuning(model_dir("bert"), tmp_path / "out", examples, task, *given)
+    with pytest.raises(TrainingError, match=r"not finite at step 1 .* lower optim.learning_rate"):
+        steps(run)
+
+
+def test_any_seed_will_do(tmp_path: Path, model_dir: Any) -> None:
+    run = tuning(model_dir("bert"), tmp_path / "out", TEXTS, classify(TEXTS), f"run.seed={2**80}", seed=2**80)
+    assert len(steps(run, 1)) == 1

@@ -120,7 +120,7 @@ def new_classifier(
             dropout=head.dropout if dropout is None else dropout,
         )
         model = Classifier(encoder, head, source.context)
-    initialise(model.head, encoder.init_std, torch.Generator().manual_seed(seed))
+    initialise(model.head, encoder.init_std, torch.Generator().manual_seed(seed % 2**63))
     taken, dropped = source.fill(model, labels=order if reuse_head else None)
     names = _stock_names(source.stock(kind), model)
     return LoadedClassifier(

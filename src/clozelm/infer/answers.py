@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from clozelm.errors import SettingsError
+from clozelm.errors import ModelError, SettingsError
 from clozelm.infer.scoring import evaluating
 from clozelm.nn.prompt import TaskModel
 from clozelm.tasks.batches import batches, longest_first
@@ -21,14 +21,17 @@ MOST_PIECES = 512
 def answers(model: TaskModel, units: Sequence[Unit], num_answers: Sequence[int], *, pad_id: int) -> Answers:
     """Return the logits of examples that have ``num_answers`` answers each, computed in batches of like lengths.
 
-    The model comes back in the mode it had.
+    The model comes back in the mode it had. Answers that are not finite are a ``ModelError``.
     """
     found = Answers(num_answers, model.num_labels)
     device = model.encoder.embeddings.tokens.weight.device
     with evaluating(model):
         for laid in batches(longest_first(units), pad_id=pad_id, tokens=TOKENS_PER_BATCH):
             if len(laid.scored):
-                found.put(laid, model(laid.batch.to(device), laid.scored.to(device)))
+                logits = model(laid.batch.to(device), laid.scored.to(device))
+                if not torch.isfinite(logits).all():
+                    raise ModelError("What the model answers is not a finite number: its weights are damaged.")
+                found.put(laid, logits)
     return found
 
 

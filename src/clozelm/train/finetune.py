@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from clozelm.errors import SettingsError, TrainingError
+from clozelm.errors import ModelError, SettingsError, TrainingError
 from clozelm.nn.dropout import reseed_dropout
 from clozelm.rng import seed_for
 from clozelm.tasks.batches import batches, longest_first
@@ -86,10 +86,7 @@ def _step(run: Tuning[Any]) -> FinetuneReport:
         total += float(loss.detach())
     norm = run.optimisers.clip(run.settings.optim.clip_norm)
     if not (math.isfinite(total) and math.isfinite(norm)):
-        raise TrainingError(
-            f"The loss or its gradient is not finite at step {run.step} (seed {run.settings.run.seed}): start "
-            "again in another --out with a lower optim.learning_rate or a longer schedule.warmup."
-        )
+        raise _diverged(run, "The loss or its gradient is")
     run.optimisers.set_scale(run.schedule_factor())
     run.optimisers.step()
     run.optimisers.zero_grad()
@@ -115,7 +112,10 @@ def _evaluated(run: Tuning[Any], report: FinetuneReport) -> FinetuneReport:
     """Answer the development set when it is due, and keep the weights if they are the best yet."""
     if not run.evaluation_due():
         return report
-    found = run.answer_dev()
+    try:
+        found = run.answer_dev()
+    except ModelError as error:
+        raise _diverged(run, "What the model answers to dev is") from error
     figures = run.task.measure(found, run.split.dev)["figures"]
     dev = {name: figure["value"] for name, figure in figures.items()}
     if run.metric not in dev:
@@ -124,6 +124,13 @@ def _evaluated(run: Tuning[Any], report: FinetuneReport) -> FinetuneReport:
     sign = -1.0 if run.metric in LESS_IS_BETTER else 1.0
     is_best = run.take_stock(math.nan if value is None else sign * value)
     return replace(report, dev_loss=run.dev_loss(found), dev=dev, is_best=is_best)
+
+
+def _diverged(run: Tuning[Any], what: str) -> TrainingError:
+    return TrainingError(
+        f"{what} not finite at step {run.step} (seed {run.settings.run.seed}): start again in another --out with a "
+        "lower optim.learning_rate or a longer schedule.warmup."
+    )
 
 
 def _flat(report: FinetuneReport) -> dict[str, Any]:
