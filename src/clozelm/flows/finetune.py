@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,17 @@ from rich.console import Console
 from clozelm.errors import DataError
 from clozelm.flows.finetune_model import new_model, save_model, zero_shot
 from clozelm.flows.finetune_progress import show_tuning
-from clozelm.flows.finetune_result import hardest, predictions
+from clozelm.flows.finetune_result import counts, hardest, predictions
 from clozelm.flows.task_data import TaskData
 from clozelm.hub.load import model_directory
 from clozelm.hub.weights import fingerprint
 from clozelm.tasks.calibration import calibrate
 from clozelm.tasks.classify import Classify
 from clozelm.tasks.task import Answers, Task
-from clozelm.text.atomic import disk_errors
+from clozelm.text.atomic import alone, disk_errors
 from clozelm.train import checkpoint
 from clozelm.train.finetune_settings import FinetuneSettings
-from clozelm.train.tuning import JOURNAL, Tuning
+from clozelm.train.tuning import JOURNAL, Tuning, check_place
 
 RESULTS, PREDICTIONS, PAGE, MODEL = "results.json", "dev_predictions.jsonl", "report.html", "model"
 _UNCALIBRATED = (
@@ -42,23 +41,32 @@ def tune(
     What is finished there is not done again; what is not goes on where it was left. None when a signal stopped it.
     """
     out = Path(out)
+    check_place(out)
     directory = model_directory(model)
     start = new_model(settings, directory, data.task)
     base = fingerprint(directory)
     run = Tuning(settings, task=data.task, start=start, split=data.split, out=out, base=base)
     run.open()
-    if (out / RESULTS).is_file():
-        console.print(f"{out} is finished; its results are shown.", soft_wrap=True)
-        return read_results(out)
-    console.print(start.summary, style="dim", soft_wrap=True)
+    with alone(out):
+        if is_finished(out):
+            console.print(f"{out} is finished; its results are shown.", soft_wrap=True)
+            return read_results(out)
+        return _trained(run, data, str(model), console)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a fine-tuning has left all there is to leave; one whose model was removed is done again."""
+    return (out / RESULTS).is_file() and (out / MODEL / "config.json").is_file()
+
+
+def _trained(run: Tuning[Any], data: TaskData, model: str, console: Console) -> dict[str, Any] | None:
+    console.print(run.start.summary, style="dim", soft_wrap=True)
     for notice in (*run.encoding_notes, *run.notices):
         console.print(notice, style="yellow", soft_wrap=True)
     if (before := zero_shot(run)) is not None:
         console.print(before.sentence, soft_wrap=True)
     show_tuning(run, console)
-    if not run.is_finished:
-        return None
-    return finish(run, data, model=str(model))
+    return finish(run, data, model=model) if run.is_finished else None
 
 
 def finish(run: Tuning[Any], data: TaskData, *, model: str) -> dict[str, Any]:
@@ -111,6 +119,8 @@ def read_results(out: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read ({error}): name another --out.") from None
+    if not isinstance(found, dict) or "figures" not in found:
+        raise DataError(f"{path} holds no results of a fine-tuning: name another --out.")
     return found
 
 
@@ -168,21 +178,3 @@ def _results(
         truth = run.dev_targets.values.tolist()
         results["scatter"] = [list(pair) for pair in zip(truth, found.logits[:, 0].tolist(), strict=True)]
     return results
-
-
-def counts(examples: Sequence[Any]) -> dict[str, int]:
-    """Return how often every label occurs; for tags every type of entity, counted where one begins."""
-    found: Counter[str] = Counter()
-    for example in examples:
-        label = example.label if hasattr(example, "texts") else _types(example.tags or ())
-        if isinstance(label, tuple):
-            found.update(label)
-        elif isinstance(label, str):
-            found[label] += 1
-    return dict(found.most_common())
-
-
-def _types(tags: Sequence[str]) -> tuple[str, ...]:
-    previous = ["O", *tags]
-    begun = zip(previous, tags, strict=False)
-    return tuple(tag[2:] for before, tag in begun if tag[0] in "BSU" or (tag[0] in "IEL" and before[2:] != tag[2:]))

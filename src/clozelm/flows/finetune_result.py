@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -72,6 +73,18 @@ def hardest(task: Task[Any], found: Answers, examples: Sequence[Any]) -> list[di
     return [row for _, row in rows[:_MOST_HARD]]
 
 
+def counts(examples: Sequence[Any]) -> dict[str, int]:
+    """Return how often every label occurs; for tags every type of entity, counted where one begins."""
+    found: Counter[str] = Counter()
+    for example in examples:
+        label = example.label if hasattr(example, "texts") else _types(example.tags or ())
+        if isinstance(label, tuple):
+            found.update(label)
+        elif isinstance(label, str):
+            found[label] += 1
+    return dict(found.most_common())
+
+
 def _tag_mistakes(record: dict[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
     """Yield the surest wrong tag of a sentence, its word marked."""
     wrong = [
@@ -99,3 +112,9 @@ def _said(label: Any) -> str:
     if isinstance(label, float):
         return f"{label:.2f}"
     return label if isinstance(label, str) else ", ".join(label) or "none"
+
+
+def _types(tags: Sequence[str]) -> tuple[str, ...]:
+    previous = ["O", *tags]
+    begun = zip(previous, tags, strict=False)
+    return tuple(tag[2:] for before, tag in begun if tag[0] in "BSU" or (tag[0] in "IEL" and before[2:] != tag[2:]))

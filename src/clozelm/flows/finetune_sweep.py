@@ -19,12 +19,12 @@ from clozelm.hub.load import model_directory, read_config
 from clozelm.hub.save import building
 from clozelm.hub.weights import fingerprint as model_fingerprint
 from clozelm.report.figures import figure, over_seeds, value_of
-from clozelm.text.atomic import disk_errors
+from clozelm.text.atomic import alone, disk_errors
 from clozelm.train.finetune_settings import FinetuneSettings, SearchSettings
 from clozelm.train.hardware import choose_device, choose_precision
 from clozelm.train.record import RECORD as SINGLE
 from clozelm.train.record import differences
-from clozelm.train.tuning import JOURNAL, fingerprint
+from clozelm.train.tuning import JOURNAL, check_place, fingerprint
 
 RECORD = "sweep.json"
 """What a directory of several runs is: settings, examples and model, so that others are refused there."""
@@ -50,6 +50,19 @@ def sweep(
     if trials:
         load_optuna()
     settings = _opened(settings, model, data, out, trials)
+    with alone(out):
+        return _swept(settings, model, data, out, seeds, trials, console)
+
+
+def _swept(
+    settings: FinetuneSettings,
+    model: str | Path,
+    data: TaskData,
+    out: Path,
+    seeds: int,
+    trials: int,
+    console: Console,
+) -> dict[str, Any] | None:
     tried = None
     notes: list[str] = []
     if trials:
@@ -114,8 +127,7 @@ def _opened(
 def _check_new(out: Path) -> None:
     if (out / SINGLE).is_file():
         raise SettingsError(f"{out} holds a single fine-tuning: name a new --out for --seeds and --search.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(f"{out} is not empty and holds no fine-tuning: name a new --out.")
+    check_place(out)
 
 
 def _check_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -168,8 +180,9 @@ def _gathered(
 
 
 def _value(results: Mapping[str, Any]) -> float:
+    """Return the figure that chose, the larger the better."""
     value = value_of(results["figures"][results["metric"]])
-    return float("-inf") if value is None else value
+    return float("-inf") if value is None else value * figure(results["metric"]).better
 
 
 def _linked(source: Any, target: Any) -> Any:

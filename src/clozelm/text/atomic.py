@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from clozelm.errors import DataError
+from clozelm.errors import DataError, SettingsError
 
 
 class AtomicDirectory:
@@ -70,6 +71,44 @@ def check_free(path: Path, *, replace: bool, is_ours: Callable[[Path], bool]) ->
         raise DataError(f"{path} is not empty and holds something else: name another directory.")
     if not replace:
         raise DataError(f"{path} is there already: pass --force to replace it, or name another directory.")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is all there or as it was before; a device is written as it is."""
+    with disk_errors(path):
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8", newline="")
+            return
+        target = path.resolve()
+        aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
+        try:
+            aside.write_text(text, encoding="utf-8", newline="")
+            aside.replace(target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from working in a directory; the system lets go of it however this one ends.
+
+    One that works there already is a ``SettingsError``. On a file system without locks nothing is kept out.
+    """
+    with disk_errors(directory):
+        handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(
+                f"{directory} is being worked in by another process: wait for it, or name another --out."
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -103,8 +103,7 @@ class Tuning(Generic[ExampleT]):
             self._check_same(path, record)
             self._resume()
         else:
-            if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-                raise SettingsError(f"{self.out} is not empty and holds no fine-tuning: name a new --out.")
+            check_place(self.out)
             with disk_errors(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -260,6 +259,14 @@ class Tuning(Generic[ExampleT]):
         self.best_value = -math.inf if meta["best_value"] is None else meta["best_value"]
         self.best_step, self.misses = meta["best_step"], meta["misses"]
         self.notices.append(f"Going on at step {self.step:,} of {self.num_steps:,}.")
+
+
+def check_place(out: Path) -> None:
+    """Refuse a place where no fine-tuning can begin and none was begun."""
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} is a file: name a directory with --out.")
+    if out.exists() and any(out.iterdir()) and not (out / RECORD).is_file():
+        raise SettingsError(f"{out} is not empty and holds no fine-tuning: name a new --out.")
 
 
 def _precision_before(path: Path) -> str | None:
