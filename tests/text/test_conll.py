@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clozelm.errors import DataError
-from clozelm.text.conll import Tagged, TaggedForm, read_tagged, stream_tagged, write_conll
-from clozelm.text.examples import TaggedSentence
+from clozelm.text.conll import Tagged, TaggedForm, read_tagged, stream_tagged, with_columns
 
 PLAIN = "John B-PER\nlives O\n\nParis B-LOC\n"
 EXPECTED = [(("John", "lives"), ("B-PER", "O")), (("Paris",), ("B-LOC",))]
@@ -152,15 +151,25 @@ def test_words_alone(content: str, expected: Any, noted: str | None, tmp_path: P
     assert (noted in "\n".join(found.notes)) if noted else found.notes == []
 
 
-def test_predictions_stand_in_a_column_of_their_own() -> None:
-    stream = io.StringIO()
-    sentences = [TaggedSentence(("a", "b"), ("O", "B-X"), document=1), TaggedSentence(("c",), ("O",), document=2)]
-    write_conll(stream, sentences, [["O", "O"], ["B-X"]])
-    mark = "-DOCSTART-\tO\tO\n\n"
-    assert stream.getvalue() == mark + "a\tO\tO\nb\tB-X\tO\n\n" + mark + "c\tO\tB-X\n\n"
-    assert pairs(stream_tagged(io.StringIO(stream.getvalue()))) == [(("a", "b"), ("O", "O")), (("c",), ("B-X",))]
+def test_columns_are_added_and_all_else_stays(tmp_path: Path) -> None:
+    text = "# a comment\n-DOCSTART- -X- O\n\na NN O \nb NN B-X\n\n\n-DOCSTART-\n\nc NN O"
+    found = read(tmp_path, text, labelled=False)
+    added = [[("O", "1.0"), ("B-X", "0.5")], [("O", "0.7")]]
+    assert with_columns(found, added) == (
+        "# a comment\n-DOCSTART- -X- O O O\n\na NN O O 1.0\nb NN B-X B-X 0.5\n\n\n-DOCSTART-\n\nc NN O O 0.7\n\n"
+    )
     with pytest.raises(ValueError, match="shorter"):
-        write_conll(io.StringIO(), sentences, [["O", "O"]])
+        with_columns(found, added[:1])
+    with pytest.raises(ValueError, match="shorter"):
+        with_columns(found, [added[0][:1], added[1]])
+
+
+def test_rows_of_several_words_keep_their_width(tmp_path: Path) -> None:
+    text = "# text = du monde\n1-2\tdu\tO\n1\tde\tO\n2\tle\tO\n3\tmonde\tB-X\n\n"
+    found = read(tmp_path, text, labelled=False)
+    written = with_columns(found, [[("O",), ("O",), ("B-X",)]])
+    assert written.split("\n")[1:3] == ["1-2\tdu\tO\t_", "1\tde\tO\tO"]
+    assert pairs(stream_tagged(io.StringIO(written))) == [(("de", "le", "monde"), ("O", "O", "B-X"))]
 
 
 WORDS = (
@@ -173,18 +182,17 @@ SENTENCES = st.lists(st.lists(st.tuples(WORDS, TAGS), min_size=1, max_size=5), m
 
 
 @given(SENTENCES, st.data())
-def test_what_is_written_is_read_back(rows: list[list[tuple[str, str]]], data: st.DataObject) -> None:
-    document, sentences = 0, []
-    for place, row in enumerate(rows):
-        document += place > 0 and data.draw(st.booleans())
-        words, tags = zip(*row, strict=True)
-        sentences.append(TaggedSentence(words, tags, document=document))
-    stream = io.StringIO()
-    write_conll(stream, sentences)
-    found = stream_tagged(io.StringIO("x\tO\n\n" + stream.getvalue())).sentences[1:]
-    start = found[0].document
-    assert [(each.words, each.tags, each.document - start) for each in found] == [
-        (each.words, each.tags, each.document) for each in sentences
+def test_what_is_added_is_read_back(rows: list[list[tuple[str, str]]], data: st.DataObject) -> None:
+    text = "x\tO\n\n"
+    for row in rows:
+        text += "-DOCSTART-\tO\n\n" if data.draw(st.booleans()) else ""
+        text += "".join(f"{word}\t{tag}\n" for word, tag in row) + "\n"
+    before = stream_tagged(io.StringIO(text))
+    tags = [data.draw(st.lists(TAGS, min_size=len(e.words), max_size=len(e.words))) for e in before.sentences]
+    found = stream_tagged(io.StringIO(text), labelled=False)
+    again = stream_tagged(io.StringIO(with_columns(found, [[(tag,) for tag in each] for each in tags])))
+    assert [(each.words, each.tags, each.document) for each in again.sentences] == [
+        (each.words, tuple(mine), each.document) for each, mine in zip(before.sentences, tags, strict=True)
     ]
 
 

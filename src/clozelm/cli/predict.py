@@ -3,7 +3,7 @@
 import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -39,15 +39,20 @@ def predict(
     from clozelm.flows.predict import check_kind, predict_tags, predict_texts
     from clozelm.infer.predict import Predictor
     from clozelm.tasks.tag import Tag
-    from clozelm.text.atomic import disk_errors
+    from clozelm.text.atomic import write_whole
     from clozelm.text.conll import TaggedForm
     from clozelm.text.labelled import Wanted
 
+    _check_out(out, file)
     predictor = Predictor.open(model, device=device)
-    check_kind(
-        predictor, tag_options={"word-column": word_column}, text_options={"text": text, "delimiter": delimiter}
-    )
-    source = sys.stdin if file == "-" else file
+    of_tables = {
+        "text": text,
+        "delimiter": delimiter,
+        "quoting": None if quoting is Quoting.auto else quoting,
+        "no-header": None if header else True,
+    }
+    check_kind(predictor, tag_options={"word-column": word_column}, text_options=of_tables)
+    source = _standard_input(encoding) if file == "-" else file
     written = io.StringIO()
     if isinstance(predictor.task, Tag):
         form = TaggedForm(word=word_column, encoding=encoding)
@@ -61,7 +66,36 @@ def predict(
     if out is None:
         sys.stdout.write(written.getvalue())
     else:
-        with disk_errors(out):
-            out.write_text(written.getvalue(), encoding="utf-8", newline="")
+        write_whole(out, written.getvalue())
     for note in notes:
         print(note, file=sys.stderr)  # noqa: T201
+
+
+def _check_out(out: Path | None, file: str) -> None:
+    """Refuse a place for predictions before any is made: what is read must not be lost."""
+    from clozelm.errors import DataError
+
+    if out is None:
+        return
+    if out.is_dir():
+        raise DataError(f"{out} is a directory: name a file with --out.")
+    if not out.parent.is_dir():
+        raise DataError(f"{out.parent} is no directory: make it, or name another file with --out.")
+    if file != "-" and out.exists() and Path(file).exists() and out.samefile(file):
+        raise DataError(f"{out} is the file that is read: name another with --out.")
+    if out.suffix.lower() in (".parquet", ".arrow"):
+        raise DataError(f"{out}: predictions are written as JSON lines or a table: name a .jsonl file with --out.")
+
+
+def _standard_input(encoding: str | None) -> IO[str]:
+    """Return standard input, read in an encoding if one is named."""
+    from clozelm.errors import DataError
+
+    if encoding is not None and isinstance(sys.stdin, io.TextIOWrapper):
+        try:
+            sys.stdin.reconfigure(encoding=encoding)
+        except LookupError:
+            raise DataError(
+                f"--encoding {encoding!a} is unknown; usual are utf-8, cp1252, latin-1, utf-16."
+            ) from None
+    return sys.stdin

@@ -6,23 +6,26 @@ import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any
 
 from clozelm.errors import DataError, SettingsError
-from clozelm.flows.finetune_result import hardest
+from clozelm.flows.finetune_result import counts, hardest
 from clozelm.infer.predict import Prediction, Predictor
 from clozelm.tasks import tags
 from clozelm.tasks.classify import Classify
 from clozelm.tasks.tag import Tag
-from clozelm.text.conll import Tagged, TaggedForm, read_tagged, stream_tagged, write_conll
-from clozelm.text.examples import TextExample
-from clozelm.text.label_checks import check_labels, label_counts
+from clozelm.text.conll import Tagged, TaggedForm, read_tagged, stream_tagged, with_columns
+from clozelm.text.examples import TaggedSentence, TextExample
+from clozelm.text.files import suffix_of
+from clozelm.text.label_checks import check_known
 from clozelm.text.labelled import Examples, Wanted, read_examples, stream_examples
 from clozelm.text.record_files import TableForm
 from clozelm.text.sentiment import SCALE_FACT, Scale
+from clozelm.text.valid import is_valid
 
 PREDICTED, PROBABILITY, PROBABILITIES = "predicted", "probability", "probabilities"
-_RESAMPLES = 1000
+_RESAMPLES, _SHOWN = 1000, 8
 
 
 def predict_texts(
@@ -46,10 +49,9 @@ def predict_texts(
         for example, logits in zip(found.examples, predicted, strict=True)
     )
     if found.format in ("csv", "tsv"):
-        _write_table(rows, out, found.delimiter or ",")
+        _write_table(rows, out, found.delimiter or ",", header=form.header)
     else:
-        for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        _write_lines(rows, out)
     return [*found.notes, *predictor.notes]
 
 
@@ -58,20 +60,21 @@ def predict_tags(
 ) -> list[str]:
     """Write the sentences of a file, or of an open stream, with their predicted tags; return what should be said.
 
-    Columns stay columns, with the predicted tag as the last; everything else becomes JSON lines.
+    Columns stay as they are, with the predicted tag behind them, and its probability if that is wanted; everything
+    else becomes JSON lines with lists of both, empty for a record without words.
     """
     found = _sentences(source, form, labelled=False)
     assert isinstance(predictor.task, Tag)
     answered = predictor.answers(found.sentences)
     guesses = [predictor.task.answer(answered.of(number)) for number in range(len(found.sentences))]
-    if found.format == "conll" and not with_probabilities:
-        write_conll(out, found.sentences, [guess for guess, _ in guesses])
+    if found.format == "conll":
+        numbers = [[f"{one:.6f}" for one in sure] for _, sure in guesses]
+        cells = [zip(guess, shown, strict=True) for (guess, _), shown in zip(guesses, numbers, strict=True)]
+        added = [[row if with_probabilities else row[:1] for row in rows] for rows in cells]
+        out.write(with_columns(found, added))
     else:
-        for sentence, (guess, sure) in zip(found.sentences, guesses, strict=True):
-            row = {"words": list(sentence.words), PREDICTED: list(guess)}
-            out.write(
-                json.dumps(row | {PROBABILITY: [round(float(one), 6) for one in sure]}, ensure_ascii=False) + "\n"
-            )
+        by_source = dict(zip((one.source for one in found.sentences), guesses, strict=True))
+        _write_lines(_with_tags(found, by_source), out)
     return [*found.notes, *predictor.notes]
 
 
@@ -81,8 +84,9 @@ def evaluate_texts(predictor: Predictor, source: str, *, wanted: Wanted, form: T
     assert isinstance(task, Classify)
     found = _examples(predictor, source, replace(wanted, problem=task.problem), form)
     examples = _on_scale(predictor, found.examples)
-    known = check_labels(examples, examples, task.problem, field=found.label_field, labels=task.labels)
-    return _evaluated(predictor, source, examples, [*found.notes, *known])
+    if task.problem != "regression":
+        check_known(examples, task.labels)
+    return _evaluated(predictor, source, examples, found.notes)
 
 
 def evaluate_tags(predictor: Predictor, source: str, *, form: TaggedForm) -> dict[str, Any]:
@@ -105,7 +109,20 @@ def evaluate_tags(predictor: Predictor, source: str, *, form: TaggedForm) -> dic
         written = legal if scheme == task.scheme else tags.convert(legal, scheme, task.scheme)
         sentences.append(replace(one, tags=tuple(written)))
     notes = [*found.notes, *([f"{repairs:,} tags that are not legal in {scheme} were repaired"] if repairs else [])]
-    return _evaluated(predictor, source, sentences, notes)
+    return _evaluated(predictor, source, sentences, [*notes, *_unknown_types(task, sentences)])
+
+
+def _unknown_types(task: Tag, sentences: Sequence[TaggedSentence]) -> list[str]:
+    """Say which entities the model cannot find."""
+    known = {label.partition("-")[2] for label in task.labels}
+    unknown = {name: count for name, count in counts(sentences).items() if name not in known}
+    if not unknown:
+        return []
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(unknown.items())[:_SHOWN])
+    more = ", ..." if len(unknown) > _SHOWN else ""
+    return [
+        f"{sum(unknown.values()):,} entities of types that the model does not know count as missed: {shown}{more}"
+    ]
 
 
 def _evaluated(predictor: Predictor, source: str, examples: Sequence[Any], notes: Sequence[str]) -> dict[str, Any]:
@@ -120,7 +137,7 @@ def _evaluated(predictor: Predictor, source: str, examples: Sequence[Any], notes
         "model": "",
         "dev": source,
         "examples": {"dev": len(examples)},
-        "counts": {"dev": label_counts(examples)},
+        "counts": {"dev": counts(examples)},
         "metric": task.metric,
         "notes": [*notes, *predictor.notes, *measured["notes"]],
         "hardest": hardest(task, answered, examples),
@@ -135,6 +152,8 @@ def _examples(predictor: Predictor, source: str | IO[str], wanted: Wanted, form:
         wanted = replace(wanted, text=tuple(fields))
     if wanted.labelled and wanted.label is None and (field := predictor.facts.get("label")):
         wanted = replace(wanted, label=field)
+    if wanted.labelled and wanted.separator is None and (separator := predictor.facts.get("separator")):
+        wanted = replace(wanted, separator=separator)
     if isinstance(source, str):
         return read_examples(source, wanted, form)
     return stream_examples(source, wanted, form)
@@ -151,6 +170,8 @@ def _on_scale(predictor: Predictor, examples: list[TextExample]) -> list[TextExa
 
 def _sentences(source: str | IO[str], form: TaggedForm, *, labelled: bool) -> Tagged:
     if isinstance(source, str):
+        if suffix_of(Path(source)) == ".csv":
+            raise DataError(f"{source}: is a table, and this model tags words: give CoNLL columns or JSON lines.")
         return read_tagged(source, form, labelled=labelled)
     return stream_tagged(source, form, labelled=labelled)
 
@@ -163,12 +184,29 @@ def _with(record: Mapping[str, Any], found: Prediction, source: str, with_probab
         added[PROBABILITY] = round(found.probability, 6)
     if with_probabilities and found.probabilities:
         added[PROBABILITIES] = {name: round(each, 6) for name, each in found.probabilities.items()}
+    return _joined(record, added, source)
+
+
+def _with_tags(found: Tagged, guesses: Mapping[str, tuple[Sequence[str], Any]]) -> Iterator[dict[str, Any]]:
+    for source, record in found.records:
+        guess, sure = guesses.get(source, ((), ()))
+        added = {PREDICTED: list(guess), PROBABILITY: [round(float(one), 6) for one in sure]}
+        yield _joined(record, added, source)
+
+
+def _joined(record: Mapping[str, Any], added: Mapping[str, Any], source: str) -> dict[str, Any]:
     if taken := sorted(added.keys() & record.keys()):
         raise DataError(f"{source}: the record has a field {taken[0]!r} already: rename it first.")
     return {**record, **added}
 
 
-def _write_table(rows: Iterator[dict[str, Any]], out: IO[str], delimiter: str) -> None:
+def _write_lines(rows: Iterator[dict[str, Any]], out: IO[str]) -> None:
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, default=str)
+        out.write((line if is_valid(line) else json.dumps(row, default=str)) + "\n")
+
+
+def _write_table(rows: Iterator[dict[str, Any]], out: IO[str], delimiter: str, *, header: bool) -> None:
     writer: csv.DictWriter[str] | None = None
     for row in rows:
         flat = {
@@ -177,7 +215,8 @@ def _write_table(rows: Iterator[dict[str, Any]], out: IO[str], delimiter: str) -
         }
         if writer is None:
             writer = csv.DictWriter(out, list(flat), delimiter=delimiter, lineterminator="\n")
-            writer.writeheader()
+            if header:
+                writer.writeheader()
         writer.writerow(flat)
 
 

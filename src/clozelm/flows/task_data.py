@@ -17,6 +17,7 @@ from clozelm.tasks.task import Task
 from clozelm.text.conll import TaggedForm, read_tagged
 from clozelm.text.examples import TaggedSentence, TextExample
 from clozelm.text.few import draw_few
+from clozelm.text.files import suffix_of
 from clozelm.text.label_checks import check_labels
 from clozelm.text.labelled import Wanted, read_examples
 from clozelm.text.overlap import find_overlap, hold_out
@@ -116,6 +117,7 @@ def _classify_data(request: ClassifyRequest, find: Callable[[Sequence[TextExampl
     weights = balanced(train, labels) if request.class_weights == "balanced" else None
     facts: dict[str, Any] = {"text": list(found.text_fields), "label": found.label_field}
     facts |= {} if scale is None else {SCALE_FACT: list(scale.names)}
+    facts |= {} if request.wanted.separator is None else {"separator": request.wanted.separator}
     task = Classify(labels, problem, weights, is_scale=scale is not None, prompt=request.prompt)
     return _data(task, train, dev, request, notes, facts)
 
@@ -125,6 +127,11 @@ def tag_data(request: TagRequest) -> TaskData:
 
     Sentences of dev whose tags are of another scheme are written in that of train.
     """
+    for path in filter(None, (request.train, request.dev)):
+        if suffix_of(path) == ".csv":
+            raise DataError(
+                f"{path}: is a table: tags are learned from CoNLL columns or JSON lines, not from texts."
+            )
     found = read_tagged(request.train, request.form)
     scheme = request.scheme or _scheme(found.sentences)
     train: Sequence[TaggedSentence]

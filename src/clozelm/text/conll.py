@@ -1,13 +1,13 @@
-"""Read and write sentences with a tag for every word: columns as the CoNLL tasks have them, or lists in records."""
+"""Sentences with a tag for every word: columns as the CoNLL tasks have them, or lists in records."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from clozelm.errors import DataError
 from clozelm.text.arrow_files import is_arrow
@@ -33,6 +33,8 @@ NOTHING = "_"
 LONG = 1000
 """Words: a longer sentence is worth a note, for blank lines may be missing."""
 
+Record = tuple[str, Mapping[str, Any]]
+_BLANK = re.compile(r"[ \t]")
 _PREFIX = re.compile(r"([a-z]{2,3}(?:-[a-z]+)*):")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -51,11 +53,18 @@ class TaggedForm:
 
 @dataclass(frozen=True)
 class Tagged:
-    """The sentences of a file and what there is to say about it; ``format`` is "conll", "jsonl" or "arrow"."""
+    """The sentences of a file and what there is to say about it; ``format`` is "conll", "jsonl" or "arrow".
+
+    What they were read from is there too: ``records`` with their places, or ``text``, and for every sentence the
+    ``lines`` of its words, counted from 1.
+    """
 
     sentences: list[TaggedSentence]
     notes: list[str]
     format: str
+    records: Sequence[Record] = ()
+    text: str = ""
+    lines: Sequence[Sequence[int]] = ()
 
 
 def read_tagged(path: str | Path, form: TaggedForm | None = None, *, labelled: bool = True) -> Tagged:
@@ -68,7 +77,7 @@ def read_tagged(path: str | Path, form: TaggedForm | None = None, *, labelled: b
     if is_arrow(path):
         records = read_records(path, TableForm(encoding=form.encoding), repairs)
         found = tagged_records(records, form.word, form.tag, labelled=labelled, repairs=repairs)
-        return _tagged(found, str(path), "arrow", repairs)
+        return replace(_tagged(found, str(path), "arrow", repairs), records=records.rows)
     if not path.is_file():
         raise DataError(f"{path}: no such file or directory.")
     decoded = read_text(path, form.encoding)
@@ -83,32 +92,36 @@ def stream_tagged(
     return _of_text(stream_text(stream, name), name, form or TaggedForm(), Repairs(), labelled=labelled)
 
 
-def write_conll(
-    stream: IO[str], sentences: Iterable[TaggedSentence], predicted: Iterable[Sequence[str]] | None = None
-) -> None:
-    """Write word, tag where there are some, and predicted tag, divided by tabs; a blank line ends a sentence.
+def with_columns(found: Tagged, added: Sequence[Sequence[Sequence[str]]]) -> str:
+    """Return the columns that were read with more behind them: for every word of every sentence its new cells.
 
-    Where sentences are of several documents, a mark begins each. What is written is read back the same.
+    All else stays, comments and marks too; a row that is no word has "O" there, or "_" if it stands for several.
     """
-    sentences = list(sentences)
-    guesses: list[Sequence[str] | None] = [None] * len(sentences) if predicted is None else list(predicted)
-    are_several = len({sentence.document for sentence in sentences}) > 1
-    document = None
-    for sentence, guessed in zip(sentences, guesses, strict=True):
-        columns = [each for each in (sentence.words, sentence.tags, guessed) if each is not None]
-        if are_several and sentence.document != document:
-            document = sentence.document
-            stream.write("\t".join([MARK, *("O" for _ in columns[1:])]) + "\n\n")
-        for row in zip(*columns, strict=True):
-            stream.write("\t".join(row) + "\n")
-        stream.write("\n")
+    cells = {
+        line: row
+        for lines, rows in zip(found.lines, added, strict=True)
+        for line, row in zip(lines, rows, strict=True)
+    }
+    width = max((len(row) for row in cells.values()), default=0)
+    rows = []
+    for number, line in enumerate(found.text.split("\n"), 1):
+        divider = "\t" if "\t" in line or not _BLANK.search(line.strip()) else " "
+        kept = line if divider == "\t" else line.rstrip()
+        if number in cells:
+            rows.append(divider.join([kept, *cells[number]]))
+        elif line.startswith(MARK):
+            rows.append(divider.join([kept, *["O"] * width]) if len(line.split()) > 1 else line)
+        else:
+            is_row = line.strip() and not line.startswith("#")
+            rows.append(divider.join([kept, *[NOTHING] * width]) if is_row else line)
+    return "\n".join(rows).rstrip("\n") + "\n\n"
 
 
 def _of_text(text: str, name: str, form: TaggedForm, repairs: Repairs, *, labelled: bool) -> Tagged:
     if _is_json(text):
         records = parse_records(text, name, "jsonl", TableForm(), repairs)
         found = tagged_records(records, form.word, form.tag, labelled=labelled, repairs=repairs)
-        return _tagged(found, name, "jsonl", repairs)
+        return replace(_tagged(found, name, "jsonl", repairs), records=records.rows)
     sentences = read_sentences(text, name)
     if not sentences:
         raise DataError(f"{name}: there are no words in it.")
@@ -122,7 +135,8 @@ def _of_text(text: str, name: str, form: TaggedForm, repairs: Repairs, *, labell
         repairs.remark(f"{name}: tags are read from column {(columns.tag or 0) + 1} of {width}")
     if not labelled and word is None and width > 1 + counts_words:
         repairs.remark(f"{name}: words are read from column {columns.word + 1} of {width}")
-    return _tagged([_sentence(each, columns, name, repairs) for each in sentences], name, "conll", repairs)
+    tagged = _tagged([_sentence(each, columns, name, repairs) for each in sentences], name, "conll", repairs)
+    return replace(tagged, text=text, lines=[[row.line for row in each.rows] for each in sentences])
 
 
 def _is_json(text: str) -> bool:

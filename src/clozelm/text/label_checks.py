@@ -98,7 +98,7 @@ def check_labels(
     known = list(labels) if labels is not None else list(counts)
     notes = [*_alike(known), *_rare(counts, source)]
     if dev is not None:
-        _check_known(dev, known)
+        check_known(dev, known)
         if unseen := [name for name in known if name not in label_counts(dev)]:
             shown = ", ".join(map(repr, unseen[:_SHOWN])) + (", ..." if len(unseen) > _SHOWN else "")
             notes.append(
@@ -107,11 +107,11 @@ def check_labels(
     return notes
 
 
-def _check_known(dev: Sequence[TextExample], known: Sequence[str]) -> None:
+def check_known(examples: Sequence[TextExample], known: Sequence[str]) -> None:
     """Refuse labels that are not among those known, with the first few places."""
     allowed = set(known)
     unknown: dict[str, str] = {}
-    for example in dev:
+    for example in examples:
         for name in names_of(example):
             if name not in allowed:
                 unknown.setdefault(name, example.source)

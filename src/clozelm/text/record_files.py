@@ -25,6 +25,8 @@ from clozelm.text.valid import is_valid
 Format = Literal["csv", "tsv", "jsonl", "arrow"]
 Row = tuple[str, dict[str, Any]]
 STDIN = "stdin"
+ONE_COLUMN = ("text", "sentence")
+"""What the first line of a file that is a single column of texts says."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,11 @@ def _sniffed(text: str, name: str) -> str:
         counts = {line.count(delimiter) for line in lines}
         if len(counts) == 1 and 0 not in counts:
             return "tsv" if delimiter == "\t" else "csv"
+    if lines and lines[0].strip().lower() in ONE_COLUMN:
+        return "csv"
     raise DataError(
-        f"{name}: neither JSON lines nor a table divided by {', '.join(DELIMITERS.values())}; see --format."
+        f"{name}: neither JSON lines nor a table divided by {', '.join(DELIMITERS.values())}: a table has a first "
+        'row of names, a JSON line is as {"text": "..."}; columns of words and tags are for taggers.'
     )
 
 

@@ -28,7 +28,7 @@ def tagged_records(
     for where, record in records.rows:
         listed_words = tuple(_item(each, where, words) for each in _list(record, words, where))
         if not listed_words:
-            repairs.add("records without words, left out", where)
+            repairs.add(f"records without words, {'left out' if labelled else 'nothing to tag'}", where)
             continue
         given = None if tags is None else tuple(_tags(record, tags, where, len(listed_words)))
         found.append(TaggedSentence(listed_words, given, where))
