@@ -62,7 +62,7 @@ def pairs(examples: Examples) -> list[tuple[Any, Any]]:
         ("all.tsv", '"text"\t"label"\n"good"\t"pos"\n"bad"\t"neg"\n'),
         ("records.txt", lines({"text": "good", "label": "pos"}, {"text": "bad", "label": "neg"})),
         ("table.dat", PLAIN.replace(",", "\t")),
-        ("a.csv.gz", gzip.compress(PLAIN.encode())),
+        ("a.csv.gz", gzip.compress(PLAIN.encode(), mtime=0)),
         ("a.csv.xz", lzma.compress(PLAIN.encode())),
         ("a.csv.zst", zstandard.compress(PLAIN.encode())),
     ],
