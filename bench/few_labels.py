@@ -11,24 +11,20 @@ the development set after the last step: nothing is chosen on it, no epoch and n
 import argparse
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from clozelm.flows.finetune_model import new_model
+from bench.tuned import epochs_for, tuned, tuning
 from clozelm.flows.task_data import ClassifyRequest, TaskData, classify_data
 from clozelm.hub.load import model_directory
 from clozelm.report.learning_curves import learning_picture
 from clozelm.report.statistics import mean_of, paired_difference
 from clozelm.rng import generator
-from clozelm.settings import load
 from clozelm.tasks.classify import Classify
 from clozelm.tasks.prompt import Prompt, parse_words
 from clozelm.text.few import draw_few
 from clozelm.text.labelled import Wanted
-from clozelm.train.finetune import finetune
-from clozelm.train.finetune_settings import FinetuneSettings
-from clozelm.train.tuning import Split, Tuning
+from clozelm.train.tuning import Split
 
 SIDES = ("fine-tuning", "prompt")
 Found = dict[str, dict[int, list[float]]]
@@ -88,33 +84,22 @@ def read(options: argparse.Namespace) -> TaskData:
     return dataclasses.replace(data, split=dataclasses.replace(data.split, dev=dev))
 
 
-def tuning(
-    options: argparse.Namespace, data: TaskData, task: Classify, *, train: Any, seed: int, epochs: float, out: Path
-) -> Tuning[Any]:
+def overrides(options: argparse.Namespace, seed: int) -> list[str]:
     rate = "none" if options.learning_rate is None else options.learning_rate
-    settings = load(
-        FinetuneSettings,
-        None,
-        [
-            f"budget.epochs={epochs}",
-            f"evaluation.every={max(epochs, 1)}",
-            f"data.batch_size={options.batch_size}",
-            f"data.max_length={options.max_length}",
-            f"optim.learning_rate={rate}",
-            f"run.seed={seed}",
-            f"run.device={options.device}",
-            "run.precision=fp32",
-        ],
-    )
-    start = new_model(settings, model_directory(options.model), task)
-    return Tuning(settings, task=task, start=start, split=Split(train, data.split.dev), out=out)
+    return [
+        f"data.batch_size={options.batch_size}",
+        f"data.max_length={options.max_length}",
+        f"optim.learning_rate={rate}",
+        f"run.seed={seed}",
+        f"run.device={options.device}",
+    ]
 
 
 def zero_shot(options: argparse.Namespace, data: TaskData) -> float:
     """Return the figure of the prompt before anything is learned."""
-    train = data.split.train[:1]
-    assert isinstance(data.task, Classify)
-    run = tuning(options, data, data.task, train=train, seed=0, epochs=0, out=Path("unused"))
+    split = Split(data.split.train[:1], data.split.dev)
+    model, settings = model_directory(options.model), overrides(options, 0)
+    run = tuning(model, data.task, split, out=Path("unused"), epochs=0, overrides=settings)
     return float(data.task.measure(run.answer_dev(), data.split.dev)["figures"][data.task.metric]["value"])
 
 
@@ -122,14 +107,11 @@ def one(options: argparse.Namespace, data: TaskData, side: str, train: Any, seed
     """Train one side and return its figure after the last step."""
     assert isinstance(data.task, Classify)
     task = data.task if side == "prompt" else dataclasses.replace(data.task, prompt=None)
-    epochs = max(options.epochs, options.steps * options.batch_size / len(train))
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        run = tuning(options, data, task, train=train, seed=seed, epochs=epochs, out=out)
-        run.open()
-        (last,) = [each for each in finetune(run) if each.dev is not None]
-    assert last.dev is not None
-    return float(last.dev[task.metric] or 0.0)
+    size = options.batch_size
+    epochs = epochs_for(len(train), epochs=options.epochs, steps=options.steps, batch_size=size)
+    split, model = Split(train, data.split.dev), model_directory(options.model)
+    found = tuned(model, task, split, epochs=epochs, overrides=overrides(options, seed))
+    return float(found[task.metric] or 0.0)
 
 
 def report(found: Found, before: float, metric: str) -> None:

@@ -18,7 +18,7 @@ from clozelm.train.masters import Masters
 from clozelm.train.optim import Group, Optimisers
 
 _LAYER = re.compile(r"^encoder\.layers\.(\d+)\.")
-_BASE_RATE, _BASE_WIDTH = 5e-5, 768
+_BASE_RATE, _BASE_WIDTH, _MOST_RATE = 5e-5, 768, 5e-4
 
 
 def prepare(model: TaskModel, settings: ModelSettings, seed: int) -> None:
@@ -41,8 +41,11 @@ def prepare(model: TaskModel, settings: ModelSettings, seed: int) -> None:
 
 
 def learning_rate(settings: OptimSettings, hidden_size: int) -> float:
-    """Return the peak learning rate: the one that is set, or one that falls with the width of the model."""
-    return settings.learning_rate or _BASE_RATE * _BASE_WIDTH / hidden_size
+    """Return the peak learning rate: the one that is set, or one that falls with the square of the width.
+
+    The rule meets BERT's rates at 768 and 1024; small encoders need far more than in proportion (docs/LOG.md).
+    """
+    return settings.learning_rate or min(_BASE_RATE * (_BASE_WIDTH / hidden_size) ** 2, _MOST_RATE)
 
 
 def build_optimisers(model: TaskModel, settings: OptimSettings, masters: Masters | None) -> Optimisers:

@@ -52,8 +52,8 @@ class OptimSettings(Section):
 
     learning_rate: float | None = setting(
         None,
-        "Peak learning rate; none = 5e-5 x 768 / hidden size.",
-        "Devlin et al. 2018, A.3; Turc et al. 2019",
+        "Peak learning rate; none = 5e-5 x (768 / hidden size)^2, at most 5e-4.",
+        "Devlin et al. 2018, A.3; docs/LOG.md",
         gt=0.0,
     )
     head_factor: float = setting(1.0, "The head's learning rate, as a multiple.", "", gt=0.0)
