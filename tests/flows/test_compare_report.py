@@ -11,17 +11,24 @@ from rich.console import Console
 from clozelm import hub
 from clozelm.cli.main import main
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError
+from clozelm.errors import DataError, SettingsError
 from clozelm.flows import compare, compare_report
 from clozelm.flows.compare_settings import MeasureSettings, load_comparison
+from clozelm.flows.finetune_model import new_model
 from clozelm.flows.measures import check_measures, spread_sentences
+from clozelm.flows.task_data import ClassifyRequest, TagRequest, classify_data, tag_data
 from clozelm.infer.minimal_pairs import minimal_pairs
 from clozelm.infer.score import Scorer
 from clozelm.report.comparison import build
 from clozelm.report.plots import plots
+from clozelm.settings import load
+from clozelm.text.labelled import Wanted
 from clozelm.text.pair_files import Pair
 from clozelm.text.readers import documents
 from clozelm.train.evaluate import evaluate_store
+from clozelm.train.finetune import finetune
+from clozelm.train.finetune_settings import FinetuneSettings
+from clozelm.train.tuning import Tuning
 from clozelm.train.words import evaluate_words
 from tests.flows.comparisons import QUIET, recipe, started
 from tests.report.test_comparison import FACTS, arm
@@ -39,6 +46,56 @@ def labelled(folder: Path, name: str, count: int) -> str:
     path = folder / f"{name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return str(path)
+
+
+def tagged(folder: Path, name: str, count: int) -> str:
+    path = folder / f"{name}.conll"
+    path.write_text("".join(f"the O\ncat B-PET\nTom I-PET\nsat O\n{i} O\n\n" for i in range(count)))
+    return str(path)
+
+
+def test_fine_tuning_is_that_of_the_saved_model(tiny_store: Path, tmp_path: Path) -> None:
+    """What is measured of a run is what anyone gets from its directory with the same settings."""
+    texts, sentences = labelled(tmp_path, "texts", 40), tagged(tmp_path, "sentences", 40)
+    learned = {"probe": texts, "probe_dev": texts, "probe_text": "said", "probe_label": "kind", "finetune": True}
+    learned |= {"entities": sentences, "entities_dev": sentences, "finetune_epochs": 25.0}
+    comparison = load_comparison(recipe(tmp_path, {"mlm": {}}, seeds=[3], amount=2), measure=learned)
+    plan = started(comparison, tiny_store, tmp_path / "out")
+    result = compare_report.report(plan, console=QUIET)
+    measured = {one["name"]: one["arms"]["mlm"] for one in result["measures"]}
+    wanted = Wanted(text=("said",), label="kind")
+    for name, figure, data in (
+        ("finetuned", "accuracy", classify_data(ClassifyRequest(Path(texts), Path(texts), wanted))),
+        ("entities", "f1", tag_data(TagRequest(Path(sentences), Path(sentences)))),
+    ):
+        given = ["budget.epochs=25", "evaluation.every=25", "run.seed=3", "run.precision=fp32", "run.device=cpu"]
+        settings = load(FinetuneSettings, None, given)
+        start = new_model(settings, plan.jobs[0].out / "model", data.task)
+        tuning = Tuning(settings, task=data.task, start=start, split=data.split, out=tmp_path / name)
+        tuning.open()
+        *_, last = finetune(tuning)
+        assert last.dev is not None
+        assert (last.dev[figure] or 0.0) > 0.0
+        assert measured[name]["mean"] == pytest.approx(last.dev[figure])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"finetune": True}, "measure.finetune needs measure.probe"),
+        ({"entities": "a.conll"}, "measure.entities needs measure.entities_dev"),
+        ({"entities_dev": "a.conll"}, "measure.entities_dev needs measure.entities:"),
+    ],
+)
+def test_measures_that_lack_a_file_are_refused(given: dict[str, object], said: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_comparison(recipe(tmp_path), measure=given)
+    assert said in str(caught.value)
+
+
+def test_entities_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.conll"):
+        check_measures(MeasureSettings(entities="nowhere.conll", entities_dev="nowhere.conll"))
 
 
 def test_the_report_has_the_numbers_of_the_runs(tiny_store: Path, tmp_path: Path) -> None:
@@ -250,12 +307,16 @@ def test_every_objective_gets_the_columns_it_can(tiny_store: Path, tmp_path: Pat
     pairs.write_text('{"good": "the cats sleep", "bad": "the cats sleeps"}\n' * 2, encoding="utf-8")
     path = recipe(tmp_path, arms, seeds=[0], amount=2)
     electra = ["base.model.family=electra", "base.model.embedding_size=16", f"measure.pairs=['{pairs}']"]
-    comparison = load_comparison(path, electra)
+    texts, sentences = labelled(tmp_path, "texts", 12), tagged(tmp_path, "sentences", 6)
+    learned = {"probe": texts, "probe_dev": texts, "probe_text": "said", "probe_label": "kind", "finetune": True}
+    learned |= {"entities": sentences, "entities_dev": sentences, "finetune_epochs": 1.0}
+    comparison = load_comparison(path, electra, measure=learned)
     plan = started(comparison, tiny_store, tmp_path / "out")
     result = compare_report.report(plan, console=QUIET)
     measures = {one["name"]: one for one in result["measures"]}
     there = {name: {arm for arm, mean in one["arms"].items() if mean is not None} for name, one in measures.items()}
-    assert there["pairs"] == there["sentence_bits"] == set(arms)
+    for name in ("pairs", "sentence_bits", "probe", "finetuned", "entities"):
+        assert there[name] == set(arms)
     assert there["masked_loss"] == there["bits_per_byte"] == set(arms) - {"spans"}
     assert set(measures["masked_loss"]["caveats"]) == {"clm", "rtd"}
     assert set(measures["sentence_bits"]["caveats"]) == {"clm", "spans", "rtd"}

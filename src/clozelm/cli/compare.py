@@ -30,6 +30,11 @@ def compare(
     probe_dev: Annotated[str | None, typer.Option(help="Labelled texts to judge the probe on.")] = None,
     probe_text: Annotated[str | None, typer.Option(help="Field of the text in both.")] = None,
     probe_label: Annotated[str | None, typer.Option(help="Field of the label in both.")] = None,
+    finetune: Annotated[bool | None, typer.Option("--finetune", help="Fine-tune on the probe's texts too.")] = None,
+    entities: Annotated[
+        str | None, typer.Option(help="Sentences with tags (CoNLL) to fine-tune for named entities.")
+    ] = None,
+    entities_dev: Annotated[str | None, typer.Option(help="Sentences with tags to judge entities on.")] = None,
 ) -> None:
     """Train the arms of RECIPE on DATA with every seed, measure them alike and leave a report in OUT."""
     from rich.console import Console
@@ -40,7 +45,13 @@ def compare(
     from clozelm.flows.measures import check_measures
 
     console = Console(highlight=False, markup=False)
-    measures = {"probe": probe, "probe_dev": probe_dev, "probe_text": probe_text, "probe_label": probe_label}
+    measures: dict[str, object] = {
+        "probe": probe,
+        "probe_dev": probe_dev,
+        "probe_text": probe_text,
+        "probe_label": probe_label,
+    }
+    measures |= {"finetune": finetune, "entities": entities, "entities_dev": entities_dev}
     given = {name: value for name, value in measures.items() if value is not None}
     comparison = load_comparison(recipe, set_ or [], measure=given | ({"pairs": pairs} if pairs else {}))
     check_arms(only or [], comparison)

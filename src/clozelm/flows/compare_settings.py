@@ -77,14 +77,23 @@ class MeasureSettings(Section):
     probe_dev: str | None = setting(None, "Labelled texts that the probe is judged on.")
     probe_text: str = setting("text", "Field of the text; two, as in title,text, are joined.")
     probe_label: str = setting("label", "Field of the label.")
+    finetune: bool = setting(False, "Fine-tune on the probe's texts too.")
+    entities: str | None = setting(
+        None, "Sentences with tags that named entities are learned from; none = not measured."
+    )
+    entities_dev: str | None = setting(None, "Sentences with tags that entities are judged on.")
+    finetune_epochs: float = setting(3.0, "Epochs of these fine-tunings.", "Devlin et al. 2018, A.3", gt=0.0)
 
     @model_validator(mode="after")
     def _both(self) -> MeasureSettings:
-        if (self.probe is None) != (self.probe_dev is None):
-            given, other = ("probe", "probe_dev") if self.probe else ("probe_dev", "probe")
-            raise ValueError(
-                f"measure.{given} needs measure.{other}: the probe learns from one and is judged on one"
-            )
+        for one, other in (("probe", "probe_dev"), ("entities", "entities_dev")):
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                given, needed = (one, other) if getattr(self, one) else (other, one)
+                raise ValueError(
+                    f"measure.{given} needs measure.{needed}: one file is learned from and one judged on"
+                )
+        if self.finetune and self.probe is None:
+            raise ValueError("measure.finetune needs measure.probe and measure.probe_dev, whose texts it learns")
         return self
 
 

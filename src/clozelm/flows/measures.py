@@ -19,6 +19,7 @@ from clozelm.errors import DataError
 from clozelm.flows.compare import USAGE, Job, Plan, open_run, read_json, usage, write_json
 from clozelm.flows.compare_settings import MeasureSettings
 from clozelm.flows.probe import Labelled, check_probe, probe
+from clozelm.flows.transfer import Transfer
 from clozelm.infer.embed import mean_vectors
 from clozelm.infer.minimal_pairs import minimal_pairs
 from clozelm.infer.score import Judge, Scorer
@@ -75,6 +76,7 @@ class Measured:
 def check_measures(settings: MeasureSettings) -> None:
     """Refuse files that could not be measured on, before anything is trained."""
     check_probe(settings)
+    Transfer(settings).check()
     if settings.pairs:
         list(_pairs(settings))
 
@@ -90,6 +92,7 @@ class Measurer:
         self.plan = plan
         self.settings: MeasureSettings = plan.comparison.settings.measure
         self.labelled = check_probe(self.settings)
+        self.transfer = Transfer(self.settings)
 
     def __call__(self, job: Job, say: Callable[[str], None]) -> Measured:
         """Return what is known of a finished run, measuring it if it was not yet or in another way."""
@@ -128,8 +131,9 @@ class Measurer:
     def _made_with(self) -> dict[str, Any]:
         """Return everything that the numbers depend on beside the run."""
         held = open_heldout(self.plan.data, self.plan.heldout, self.plan.tokenizer)
-        probes = [Path(path) for path in (self.settings.probe, self.settings.probe_dev) if path]
-        files = [*(find_files(self.settings.pairs) if self.settings.pairs else []), *probes]
+        given = self.settings
+        labelled = (given.probe, given.probe_dev, given.entities, given.entities_dev)
+        files = [*(find_files(given.pairs) if given.pairs else []), *(Path(path) for path in labelled if path)]
         return {
             "format": _FORMAT,
             "settings": self.settings.model_dump(mode="json"),
@@ -161,6 +165,7 @@ class Measurer:
         self._add_sentences(measured, run)
         self._add_pairs(measured, run)
         self._add_probe(measured, run)
+        self._add_transfer(measured, run)
         return measured
 
     def _add_held_out(self, measured: Measured, run: Run) -> None:
@@ -228,6 +233,16 @@ class Measurer:
         train, dev = self.labelled
         right = probe(vectors(train), train.labels, vectors(dev), dev.labels)
         measured.add("probe", right, np.ones(len(right)))
+
+    def _add_transfer(self, measured: Measured, run: Run) -> None:
+        if self.settings.finetune:
+            measured.add("finetuned", *self.transfer.accuracy(run))
+        else:
+            measured.leave_out("no fine-tuning was asked for (--finetune)", "finetuned")
+        if self.settings.entities:
+            measured.add("entities", *self.transfer.f1(run))
+        else:
+            measured.leave_out("no sentences with tags were given (--entities, --entities-dev)", "entities")
 
 
 def _judge(run: Run, *kinds: type[Judge]) -> Judge:

@@ -21,7 +21,7 @@ from clozelm.hub.save import building
 from clozelm.hub.weights import READING, WEIGHTS_FILE, check_shapes, read_tensors, write_tensors
 from clozelm.nn.classifier import Classifier, TaskKind
 from clozelm.nn.config import EncoderConfig
-from clozelm.nn.encoder import initialise
+from clozelm.nn.encoder import Encoder, initialise
 from clozelm.text.examples import Problem
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.types import Context, Reading
@@ -134,6 +134,30 @@ def new_classifier(
         taken,
         tuple(name for name in names.values() if name not in taken),
     )
+
+
+def classifier_on(
+    encoder: Encoder,
+    tokenizer: Tokenizer,
+    *,
+    family: str,
+    kind: TaskKind,
+    labels: Sequence[str],
+    problem: Problem = "single",
+    context: Context = "both",
+    seed: int = 0,
+) -> LoadedClassifier:
+    """Put a task's head on a copy of an encoder in memory, in training mode.
+
+    The same as ``new_classifier`` makes of its directory with its own dropout, but that no layer of a head is
+    taken over.
+    """
+    check_labels(labels, problem, kind)
+    chosen, config = named(family), encoder.config
+    model = Classifier(config, stock_head(chosen, kind).read({}, config, kind, len(labels)), context)
+    initialise(model.head, config.init_std, torch.Generator().manual_seed(seed % 2**63))
+    model.encoder.load_state_dict({name: tensor.cpu() for name, tensor in encoder.state_dict().items()})
+    return LoadedClassifier(model.train(), tokenizer, chosen, {}, tuple(labels), problem)
 
 
 def save_classifier(

@@ -43,6 +43,8 @@ MEASURES = (
         "pairs", "minimal pairs", "%", 1, "the acceptable sentence is the more probable one; ties count one half"
     ),
     Measure("probe", "linear probe", "%", 1, "labels read off mean vectors of the frozen encoder"),
+    Measure("finetuned", "fine-tuned", "%", 1, "labels of the same texts, the whole encoder trained on"),
+    Measure("entities", "entities, F1", "%", 1, "of named entities, strict, the whole encoder trained on"),
 )
 COSTS = (
     Measure("steps", "steps", "", 0, "optimiser updates"),
