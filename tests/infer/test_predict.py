@@ -53,6 +53,22 @@ def test_texts_as_the_stock_pipeline_tells_them(family: str, problem: Any, tmp_p
 
 
 @FAMILY
+@pytest.mark.parametrize("is_new", [True, False])
+def test_pairs_as_the_stock_pipeline_tells_them(family: str, is_new: bool, tmp_path: Path) -> None:
+    """The tokenizer has special tokens for one text alone: a new classifier completes it, a found one has it so."""
+    opened(family, "sequence", tmp_path / "m")
+    if is_new:
+        made = hub.new_classifier(tmp_path / "m", kind="sequence", labels=LABELS, reuse_head=True)
+        hub.save_classifier(made.model, made.tokenizer, tmp_path / "m", family=family, labels=LABELS)
+    predictor = Predictor.open(tmp_path / "m")
+    stock = pipeline("text-classification", tmp_path / "m", top_k=None, truncation=True, max_length=64)
+    pairs = [(first, second) for first in TEXTS for second in TEXTS if second and (first or is_new)]
+    for (first, second), ours in zip(pairs, predictor(pairs), strict=True):
+        theirs = {one["label"]: one["score"] for one in stock({"text": first, "text_pair": second})}
+        assert ours.probabilities == pytest.approx(theirs, abs=1e-5)
+
+
+@FAMILY
 def test_tags_as_the_stock_pipeline_tells_them(family: str, tmp_path: Path) -> None:
     """The stock pipeline gives a piece its most probable label; ours is that of the word's first piece."""
     predictor = opened(family, "token", tmp_path / "m")

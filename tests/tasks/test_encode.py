@@ -48,8 +48,8 @@ def test_texts_and_pairs_are_the_stock_tokenizers(folder: Path, max_length: int)
             given = [[text] for text in texts]
             wanted = stock(folder)(*given, truncation=True, max_length=max_length, return_token_type_ids=True)
             assert unit.ids.tolist() == wanted["input_ids"][0], texts
-            assert unit.segments is not None
-            if "bert-base" in folder.name:
+            if folder.name.startswith("bert-base"):
+                assert unit.segments is not None
                 assert unit.segments.tolist() == wanted["token_type_ids"][0]
             assert unit.columns.tolist() == [0]
 

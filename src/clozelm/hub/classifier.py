@@ -23,6 +23,7 @@ from clozelm.nn.classifier import Classifier, TaskKind
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import Encoder, initialise
 from clozelm.text.examples import Problem
+from clozelm.text.templates import completed
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.types import Context, Reading
 
@@ -123,9 +124,10 @@ def new_classifier(
     initialise(model.head, encoder.init_std, torch.Generator().manual_seed(seed % 2**63))
     taken, dropped = source.fill(model, labels=order if reuse_head else None)
     names = _stock_names(source.stock(kind), model)
+    tokenizer = fitting_tokenizer(source.directory, source.encoder)
     return LoadedClassifier(
         model.train(),
-        fitting_tokenizer(source.directory, source.encoder),
+        completed(tokenizer, has_segments=encoder.type_vocab_size > 1),
         source.family,
         source.config,
         order,

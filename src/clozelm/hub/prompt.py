@@ -20,6 +20,7 @@ from clozelm.nn.heads import MaskedLM
 from clozelm.nn.prompt import PromptClassifier
 from clozelm.tasks.prompt import Prompt
 from clozelm.text.examples import Problem
+from clozelm.text.templates import completed
 from clozelm.text.tokenizer import Tokenizer
 
 _PROMPT = "prompt"
@@ -166,11 +167,11 @@ def _read(kept: Any) -> tuple[Prompt, tuple[str, ...], float]:
 
 def _asked(loaded: Loaded, prompt: Prompt, labels: Sequence[str], temperature: float = 1.0) -> LoadedPrompt:
     prompt.check(labels, prompt.num_texts)
-    pieces = prompt.pieces(labels, loaded.tokenizer)
+    tokenizer = completed(loaded.tokenizer, has_segments=False)  # a prompt is one segment
     return LoadedPrompt(
-        PromptClassifier(loaded.model, pieces, temperature),
+        PromptClassifier(loaded.model, prompt.pieces(labels, tokenizer), temperature),
         loaded.model,
-        loaded.tokenizer,
+        tokenizer,
         loaded.family,
         loaded.config,
         tuple(labels),

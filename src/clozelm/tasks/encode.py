@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import tokenizers
 from numpy.typing import NDArray
 
-from clozelm.errors import DataError, SettingsError
+from clozelm.errors import DataError
 from clozelm.text.examples import TaggedSentence, TextExample
+from clozelm.text.templates import Ids, Template
 from clozelm.text.tokenizer import Tokenizer
-
-Ids = NDArray[np.int32]
 
 
 class Unit(NamedTuple):
@@ -58,72 +56,6 @@ class Encoded:
     def num_tokens(self) -> int:
         """How many pieces the units have, special tokens included."""
         return sum(len(unit.ids) for unit in self.units)
-
-
-class Template:
-    """The special tokens that a tokenizer puts around a text and around a pair, and the segments of all.
-
-    They are the tokenizer's own (its post-processor), so that a stock pipeline reads the same pieces; one without
-    a post-processor has [CLS] before, and [SEP] after every text.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, *, has_segments: bool) -> None:
-        self._has_segments = has_segments
-        self._vocabulary = tokenizer.vocabulary
-        self._single = self._learned(tokenizer, 1)
-        self._pair = self._learned(tokenizer, 2)
-
-    def room(self, max_length: int, num_texts: int) -> int:
-        """Return how many pieces of text fit into ``max_length``; ``SettingsError`` where none does."""
-        parts = self._single if num_texts == 1 else self._pair
-        room = max_length - sum(len(ids) for ids, _ in parts if ids is not None)
-        if room < num_texts:
-            raise SettingsError(
-                f"data.max_length={max_length} leaves no room for text beside the special tokens: raise it."
-            )
-        return room
-
-    def fill(self, texts: Sequence[Ids]) -> tuple[Ids, Ids | None, int]:
-        """Return ids and segments of a text or a pair, and the column where its first text begins."""
-        parts = self._single if len(texts) == 1 else self._pair
-        given = iter(texts)
-        pieces: list[Ids] = []
-        segments: list[Ids] = []
-        before: int | None = None
-        for ids, segment in parts:
-            part = next(given) if ids is None else ids
-            if ids is None and before is None:
-                before = sum(len(piece) for piece in pieces)
-            pieces.append(part)
-            segments.append(np.full(len(part), segment, np.int32))
-        return (
-            np.concatenate(pieces),
-            np.concatenate(segments) if self._has_segments else None,
-            before or 0,
-        )
-
-    def _learned(self, tokenizer: Tokenizer, num_texts: int) -> list[tuple[Ids | None, int]]:
-        """Return the parts in their order: special tokens, or None for a text, each with its segment."""
-        cls, sep = ([self._vocabulary.cls_id], [self._vocabulary.sep_id])
-        plain: list[tuple[Ids | None, int]] = [(np.array(cls, np.int32), 0)]
-        for number in range(num_texts):
-            plain += [(None, number), (np.array(sep, np.int32), number)]
-        done: tokenizers.Encoding = tokenizer.backend.encode("a b", "a b" if num_texts == 2 else None)
-        parts: list[tuple[Ids | None, int]] = []
-        last: int | None = None
-        rows = zip(done.ids, done.type_ids, done.special_tokens_mask, done.sequence_ids, strict=True)
-        for token, segment, is_special, text in rows:
-            if is_special:
-                parts.append((np.array([token], np.int32), segment))
-                last = None
-            elif text != last or parts[-1][0] is not None:
-                parts.append((None, segment))
-                last = text
-        if [ids for ids, _ in parts].count(None) != num_texts:
-            return plain
-        if parts[0][0] is None:  # nothing before the text: there is no place that stands for all of it
-            return plain
-        return parts
 
 
 def encode_texts(tokenizer: Tokenizer, examples: Sequence[TextExample], read_as: ReadAs) -> Encoded:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clozelm.errors import DataError, SettingsError
-from clozelm.tasks.encode import Encoded, ReadAs, Template, Unit, cut_to_fit
+from clozelm.tasks.encode import Encoded, ReadAs, Unit, cut_to_fit
 from clozelm.text.examples import TextExample
+from clozelm.text.templates import Template
 from clozelm.text.tokenizer import Tokenizer
 
 MASK = "[MASK]"
