@@ -259,6 +259,7 @@ def test_a_fine_tuned_model_is_fine_tuned_again(kind: str, base: Path, tmp_path:
         (["--problem", "multi"], "--separator"),
         (["--problem", "regression"], "is 'still', not a number"),
         (["--dev", "no.csv"], "no.csv: no such file"),
+        (["--set", "search.batch_size=[8]"], "has no use without --search N"),
         (["--set", "run.device=tpu"], "run.device='tpu' is not a device"),
     ],
 )

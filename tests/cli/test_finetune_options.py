@@ -126,6 +126,7 @@ BAD = [
     (("--search", 1, "--set", "search.batch_size=[0]"), "search.batch_size=[0] must be one or more"),
     (("--search", 1, "--set", "search.epochs=3"), "search.epochs=3 must be a list of numbers"),
     (("--search", 1, "--set", "search.learning_rate_low=9"), "=9 is more than search.learning_rate_high=6."),
+    (("--set", "search.epochs=[1]"), "search.epochs=[1] has no use without --search N"),
     (("--search", 1, "--set", "search.rate=9"), "Unknown setting 'search.rate'"),
 ]
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import clozelm
 from clozelm import hub
 from clozelm.families import FAMILIES
 from clozelm.nn.heads import MaskedLM
+from clozelm.tasks.prompt import Prompt
 from tests import tiny_classifiers, tiny_models, tiny_runs
 from tests.cli.conftest import Cloze, Mistake
 
@@ -104,6 +106,34 @@ def test_convert_keeps_the_card_and_its_licence(tmp_path: Path, cloze: Cloze) ->
     (directory / "README.md").unlink()
     cloze("convert", directory, "--to", tmp_path / "bare")
     assert "| converted from | model |" in (tmp_path / "bare" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", tiny_classifiers.KINDS)
+@ALL
+def test_convert_a_classifier(family: str, kind: Any, tmp_path: Path, cloze: Cloze) -> None:
+    """Every bit stays, and what it keeps of its task."""
+    model = tiny_classifiers.tiny_classifier(family, kind)
+    facts = {"clozelm_task": {"text": ["sentence"], "max_length": 20}}
+    labels = tiny_classifiers.LABELS if kind == "sequence" else ("O", "B-A", "I-A")
+    theirs = tiny_classifiers.save(model, tmp_path / "model", family, labels, extra_config=facts)
+    cloze("convert", theirs, "--to", tmp_path / "new")
+    old, new = (load_file(place / "model.safetensors") for place in (theirs, tmp_path / "new"))
+    assert old.keys() == new.keys()
+    assert all(torch.equal(old[name], new[name]) for name in old)
+    configs = [json.loads((place / "config.json").read_text()) for place in (theirs, tmp_path / "new")]
+    assert configs[0] == configs[1]
+    assert "## Converted by clozelm" in (tmp_path / "new/README.md").read_text()
+    cloze("convert", theirs, "--to", tmp_path / "half", "--dtype", "bfloat16")
+    assert {one.dtype for one in load_file(tmp_path / "half/model.safetensors").values()} == {torch.bfloat16}
+
+
+def test_convert_keeps_a_prompt(tmp_path: Path, cloze: Cloze) -> None:
+    _, directory = saved("bert", tmp_path)
+    prompt = Prompt("{text} is [MASK] .", {"pet": ("cat",), "wild": ("machine",)})
+    hub.save_prompt(hub.new_prompt(directory, prompt=prompt, labels=("wild", "pet")), tmp_path / "asked")
+    cloze("convert", tmp_path / "asked", "--to", tmp_path / "new")
+    found = hub.load_prompt(tmp_path / "new")
+    assert (found.prompt, found.labels) == (prompt, ("wild", "pet"))
 
 
 def test_convert_refuses(tmp_path: Path, mistake: Mistake) -> None:

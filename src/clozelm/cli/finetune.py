@@ -219,8 +219,9 @@ def _settings(
 ) -> "FinetuneSettings":
     """Return the settings of a recipe under those given; a search tries the given number of epochs alone."""
     from clozelm.settings import load
-    from clozelm.train.finetune_settings import FinetuneSettings
+    from clozelm.train.finetune_settings import FinetuneSettings, check_searched
 
+    check_searched(overrides or [], is_searched=is_searched)
     short = {"budget.epochs": epochs, "run.seed": seed}
     given = [f"{name}={value}" for name, value in short.items() if value is not None]
     fixed = [f"search.epochs=[{epochs}]"] if is_searched and epochs is not None else []
@@ -234,9 +235,11 @@ def _run(settings: "FinetuneSettings", data: "TaskData", job: Job) -> None:
     from clozelm.flows.finetune import MODEL, PAGE, tune
     from clozelm.flows.finetune_sweep import sweep
     from clozelm.flows.task_preview import show_data
+    from clozelm.hub.load import model_directory, read_config
     from clozelm.report.finetune_table import lines
 
     console = Console(highlight=False, markup=False, emoji=False)
+    read_config(model_directory(job.model))  # says in one line when there is no model
     show_data(data, console)
     if job.dry_run:
         return

@@ -17,7 +17,7 @@ from clozelm.infer.predict import Predictor
 from clozelm.settings import load
 from clozelm.text.conll import TaggedForm
 from clozelm.text.labelled import Wanted
-from clozelm.train.finetune_settings import FinetuneSettings
+from clozelm.train.finetune_settings import FinetuneSettings, check_searched
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def finetune(
     ``text`` (a field or two), ``label``, ``problem``, ``separator``; for tags by ``word``, ``tag``, ``scheme``.
     What is finished in ``out`` is opened, what is not goes on; ``TrainingError`` when a signal stopped it.
     """
+    check_searched(overrides, is_searched=search > 0)
     settings = load(FinetuneSettings, None, overrides)
     data = _data(task, Path(train), None if dev is None else Path(dev), settings, reading)
     results = sweep(

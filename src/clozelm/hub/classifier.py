@@ -170,14 +170,15 @@ def save_classifier(
     family: str,
     labels: Sequence[str],
     problem: Problem = "single",
-    card: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | str | None = None,
     extra_config: Mapping[str, Any] | None = None,
     replace: bool = True,
 ) -> None:
     """Write ``directory`` so that ``load_classifier`` and the stock class for its kind of task open it.
 
-    ``card`` holds facts for the model card, ``extra_config`` more keys for ``config.json``. An earlier model there
-    is replaced if ``replace`` allows it; a directory that holds anything else is refused.
+    ``card`` holds facts for the model card, or is the whole of it; ``extra_config`` holds more keys for
+    ``config.json``. An earlier model there is replaced if ``replace`` allows it; a directory that holds anything
+    else is refused.
     """
     check_labels(labels, problem, model.kind)
     if len(labels) != model.num_labels:
@@ -201,16 +202,17 @@ def save_classifier(
         text = json.dumps(dict(sorted(config.items())), indent=2, ensure_ascii=False)
         (place / "config.json").write_text(f"{text}\n", encoding="utf-8")
         tokenizer.write(place)
-        readme = classifier_card(
-            model,
-            tokenizer,
-            family=chosen,
-            architecture=stock.architecture,
-            labels=labels,
-            problem=problem,
-            facts=card or {},
-        )
-        (place / "README.md").write_text(readme, encoding="utf-8")
+        if not isinstance(card, str):
+            card = classifier_card(
+                model,
+                tokenizer,
+                family=chosen,
+                architecture=stock.architecture,
+                labels=labels,
+                problem=problem,
+                facts=card or {},
+            )
+        (place / "README.md").write_text(card, encoding="utf-8")
         write_tensors(tensors, place / WEIGHTS_FILE)
 
 

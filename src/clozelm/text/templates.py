@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from clozelm.text.tokenizer import Tokenizer
 Ids = NDArray[np.int32]
 
 _AS_WRITTEN = ("PreTrainedTokenizerFast", "TokenizersBackend")
-"""The classes of transformers that read tokenizer.json as it is; others bring the special tokens of their family."""
+"""The classes of transformers that read tokenizer.json as it is; others bring what their family has."""
 
 _INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 
@@ -133,5 +134,5 @@ def _usual(tokenizer: Tokenizer, num_texts: int) -> list[_Part]:
 
 def _is_around(parts: Sequence[_Part]) -> bool:
     """Whether a special token comes first, and one between texts."""
-    between = [one.text is None or other.text is None for one, other in zip(parts, parts[1:], strict=False)]
+    between = [one.text is None or other.text is None for one, other in pairwise(parts)]
     return parts[0].text is None and all(between)

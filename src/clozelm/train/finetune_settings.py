@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import model_validator
 
+from clozelm.errors import SettingsError
 from clozelm.train.section import Section, setting
 from clozelm.train.settings import CheckpointSettings
 
@@ -169,3 +171,10 @@ class FinetuneSettings(Section):
                 f"model.{given} has no use with model.lora_rank={model.lora_rank}, which trains no layer whole"
             )
         return self
+
+
+def check_searched(overrides: Sequence[str], *, is_searched: bool) -> None:
+    """Refuse ranges of a search where there is none."""
+    unused = next((each.strip() for each in overrides if each.strip().startswith("search.")), None)
+    if unused is not None and not is_searched:
+        raise SettingsError(f"{unused} has no use without --search N, which tries N settings within those ranges.")
