@@ -169,7 +169,7 @@ def not_text(folder: Path) -> Path:
         (lambda folder: split(folder).parent, r"has the splits train, test: name one, as in .*train"),
         (lambda folder: split(folder).parent / "dev", r"no such split; .* has train, test"),
         (lambda folder: shards(folder).parent, r"has Parquet files of test, train: name one"),
-        (lambda folder: folder, r"a directory without state\.json"),
+        (lambda folder: folder, r"a directory without .*state\.json"),
         (no_label, r"arrow:2: label 'label' is missing \(null\)"),
         (gone, r"is missing; state\.json lists it"),
         (incomplete, r"has 2 of 3 Parquet files of train"),

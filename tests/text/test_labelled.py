@@ -19,6 +19,7 @@ from clozelm.text.record_files import TableForm
 
 PLAIN = "text,label\ngood,pos\nbad,neg\n"
 REGRESSION, MULTI = {"problem": "regression"}, {"problem": "multi"}
+COLUMNS = MULTI | {"label": "x,y"}
 BARE = {"labelled": False}
 
 
@@ -43,6 +44,11 @@ def pairs(examples: Examples) -> list[tuple[Any, Any]]:
         ("a.csv", PLAIN),
         ("a.tsv", PLAIN.replace(",", "\t")),
         ("a.jsonl", lines({"text": "good", "label": "pos"}, {"text": "bad", "label": "neg"})),
+        ("a.json", json.dumps([{"text": "good", "label": "pos"}, {"text": "bad", "label": "neg"}], indent=1)),
+        (
+            "a.json.gz",
+            gzip.compress(b'[{"text": "good", "label": "pos"}, {"text": "bad", "label": "neg"}]', mtime=0),
+        ),
         ("semicolon.csv", PLAIN.replace(",", ";")),
         ("tab.csv", PLAIN.replace(",", "\t")),
         ("bar.csv", PLAIN.replace(",", "|")),
@@ -122,10 +128,32 @@ def test_the_same_examples_from_each(name: str, content: str | bytes, tmp_path: 
         ("a.csv", PLAIN, {"separator": "|"}, "--problem single has one"),
         ("a.csv", PLAIN, MULTI | {"separator": ""}, "--separator must not be empty"),
         ("a.txt", "Hello there.\nThis, is text\n", {}, "neither JSON lines nor a table"),
-        ("a.jsonl", "[1]\n", {}, "must be an object, not list. Write one object a line"),
-        ("a.json", '[\n{"text": "a"}\n]', {}, "Write one object a line"),
+        ("a.jsonl", "[1]\n", {}, "a.jsonl:1: a record in a JSON array must be an object, not int"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": "x"}\n[1]\n',
+            {},
+            "a.jsonl:2: a JSON record must be an object, not list",
+        ),
+        ("a.json", '[\n{"text": "a"},\n{"text": }\n]', {}, "a.json:3: not a JSON array (Expecting value)"),
+        ("a.json", '{\n"text": "a"\n}', {}, "Write one object a line, or an array of them"),
+        ("a.json", "[]", {}, "there are no records"),
+        ("a.json", '[{"text": ' + "9" * 5000 + "}]", {}, "a.json: not a JSON array"),
+        ("a.json", "[" * 9**5, {}, "a.json: not a JSON array"),
+        ("a.csv", "text,x,y\na,1,2\n", COLUMNS, "a.csv:2: label 'y' is '2': a column for each label has 1 or 0"),
+        ("a.csv", "text,x,y\na,1,\n", COLUMNS, "label 'y' is ''"),
+        ("a.csv", "text,x\na,1\n", COLUMNS, "no field 'y'"),
+        (
+            "a.csv",
+            "text,x,y\na,1,0\n",
+            {"label": "x,y"},
+            "--label names 2 fields, one for each label: see --problem",
+        ),
+        ("a.csv", "text,x,y\na,1,0\n", COLUMNS | {"label": "x, x"}, "--label names the field 'x' twice"),
+        ("a.csv", "text,x,y\na,1,0\n", COLUMNS | {"label": "x,text"}, "both name the field 'text'"),
+        ("a.csv", "text,x,y\na,1,0\n", COLUMNS | {"separator": ";"}, "--separator has no use"),
         ("a.jsonl", '{"text": "a"}{"text": "b"}', {}, "a.jsonl:1: not a JSON record (Extra data)"),
-        ("a.jsonl", "[" * 100_000, {}, "a.jsonl:1: not a JSON record"),
+        ("a.jsonl", "[" * 100_000, {}, "a.jsonl: not a JSON array"),
         ("a.jsonl", '{"text": "a", "label": ' + "9" * 5000 + "}", {}, "a.jsonl:1: not a JSON record"),
         ("a.jsonl", lines({"text": "a", "label": 1}), {"delimiter": ";"}, "--delimiter means nothing"),
         ("a.jsonl", lines({"text": "a", "label": 1}, {"label": 1}), {}, "a.jsonl:2: no field 'text'"),
@@ -280,3 +308,16 @@ def test_what_json_holds_is_read_as_it_is(records: list[tuple[str, str]]) -> Non
         return
     found = stream_examples(stream, Wanted(), TableForm(format="jsonl"))
     assert [(each.texts[0], each.record["more"]) for each in found.examples] == records
+
+
+def test_a_column_for_each_label(tmp_path: Path) -> None:
+    table = "text,toxic,rude,calm\na,1,0,0\nb,0,0,0\nc,1,1.0,0\nd,True,false,0\n"
+    found = read(tmp_path, "a.csv", table, label="toxic, rude,calm", **MULTI)
+    assert pairs(found) == [("a", ("toxic",)), ("b", ()), ("c", ("toxic", "rude")), ("d", ("toxic",))]
+    assert found.label_field == "toxic, rude,calm"
+    assert found.notes == [f"{tmp_path}/a.csv: label 'calm' is 0 in every record"]
+    records = lines({"text": "a", "toxic": True, "rude": 0}, {"text": "b", "toxic": 0, "rude": 1.0})
+    found = read(tmp_path, "a.jsonl", records, label="toxic,rude", **MULTI)
+    assert pairs(found) == [("a", ("toxic",)), ("b", ("rude",))]
+    alone = read(tmp_path, "one.csv", 'text,"x,y"\na,1\nb,2\n', label="x,y")
+    assert pairs(alone) == [("a", "1"), ("b", "2")], "one field of that name"

@@ -44,7 +44,7 @@ def evaluate(
     text_field: Annotated[
         str | None, typer.Option("--text", help="Of a classifier: field of the text; two, with a comma, for pairs.")
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Of a classifier: field of the label.")] = None,
+    label: Annotated[str | None, typer.Option(help="Of a classifier: field of the label, or of several.")] = None,
     separator: Annotated[str | None, typer.Option(help="What separates several labels in one field.")] = None,
     delimiter: DelimiterOption = None,
     quoting: QuotingOption = Quoting.auto,

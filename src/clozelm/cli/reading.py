@@ -26,7 +26,7 @@ class Problem(StrEnum):
 
 
 TextOption = Annotated[str | None, typer.Option(help="Field of the text; two, with a comma, for pairs.")]
-LabelOption = Annotated[str | None, typer.Option(help="Field of the label.")]
+LabelOption = Annotated[str | None, typer.Option(help="Field of the label; several with commas that hold 1 or 0.")]
 DelimiterOption = Annotated[str | None, typer.Option(help="What separates the fields of a table; else found out.")]
 QuotingOption = Annotated[Quoting, typer.Option(help="Quotes in a table: csv's, or letters as others.")]
 EncodingOption = Annotated[str | None, typer.Option(help="Encoding of the files; else found out.")]

@@ -18,6 +18,7 @@ from clozelm.text.conll import TaggedForm, read_tagged
 from clozelm.text.examples import TaggedSentence, TextExample
 from clozelm.text.few import draw_few
 from clozelm.text.files import suffix_of
+from clozelm.text.folders import train_and_dev
 from clozelm.text.label_checks import check_labels
 from clozelm.text.labelled import Wanted, read_examples
 from clozelm.text.overlap import find_overlap, hold_out
@@ -26,6 +27,7 @@ from clozelm.text.sentiment import SCALE_FACT, Scale, Ways, find_scale
 from clozelm.train.tuning import Split
 
 _HELD_SHARE = 0.1
+RequestT = TypeVar("RequestT", "ClassifyRequest", "TagRequest")
 ExampleT = TypeVar("ExampleT", TextExample, TaggedSentence)
 
 
@@ -87,6 +89,7 @@ def sentiment_data(request: ClassifyRequest, ways: Ways | None = None) -> TaskDa
 def _classify_data(request: ClassifyRequest, find: Callable[[Sequence[TextExample]], Scale] | None) -> TaskData:
     problem = request.wanted.problem
     _check_problem(request)
+    request = _with_splits(request)
     found = read_examples(request.train, request.wanted, request.form)
     notes = [f"train: {note}" for note in found.notes]
     scale = None if find is None else find(found.examples)
@@ -127,6 +130,7 @@ def tag_data(request: TagRequest) -> TaskData:
 
     Sentences of dev whose tags are of another scheme are written in that of train.
     """
+    request = _with_splits(request)
     for path in filter(None, (request.train, request.dev)):
         if suffix_of(path) == ".csv":
             raise DataError(
@@ -153,6 +157,12 @@ def tag_data(request: TagRequest) -> TaskData:
     train = _few(train, request, notes)
     notes += find_overlap(train, dev).notes()
     return _data(Tag(labels, scheme), train, dev, request, notes, {"scheme": scheme})
+
+
+def _with_splits(request: RequestT) -> RequestT:
+    """Take the splits for training and judging of a directory that has both."""
+    train, dev = train_and_dev(request.train, request.dev)
+    return replace(request, train=train, dev=dev)
 
 
 def _check_problem(request: ClassifyRequest) -> None:

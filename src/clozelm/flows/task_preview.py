@@ -42,7 +42,8 @@ def _fields(data: TaskData) -> str:
     if "scheme" in data.facts:
         return f"{len(data.task.labels)} tags in {data.facts['scheme']}"
     text = " and ".join(data.facts["text"])
-    return f"text from {text}, label from {data.facts['label']}, {len(data.task.labels)} labels"
+    what = "a number" if data.task.problem == "regression" else f"{len(data.task.labels)} labels"
+    return f"text from {text}, label from {data.facts['label']}, {what}"
 
 
 def _counted(labels: dict[str, int]) -> str:

@@ -32,7 +32,7 @@ class Converted:
 
 
 def convert(path: str | Path, to: str | Path, *, dtype: str | None = None, force: bool = False) -> Converted:
-    """Open a model or a classifier and write it to ``to``; without ``dtype`` in the widest precision that its tensors have.
+    """Open a model or a classifier and write it to ``to``, without ``dtype`` in its tensors' widest precision.
 
     Tensors keep their bits unless ``dtype`` asks for another precision; in a file of several the narrower ones are
     widened. The source's model card is kept and continued. A model that is at ``to`` is replaced with ``force``

@@ -36,7 +36,8 @@ def with_intervals(
 ) -> dict[str, Figure]:
     """Return values with intervals (Efron 1979), drawing ``count`` examples with replacement for each resample.
 
-    The model is held fixed: this says what other examples of the kind would change, nothing about other seeds.
+    The model is held fixed: this says what other examples of the kind would change, nothing about other seeds. An
+    interval always holds its value: a calibration error is larger in most resamples than in what they are drawn of.
     Without resamples, or with fewer than two examples, there are no intervals.
     """
     if count < 2 or resamples < 1:
@@ -49,7 +50,7 @@ def with_intervals(
     found = {}
     for name, value in values.items():
         low, high = np.percentile([each[name] for each in drawn], [2.5, 97.5])
-        found[name] = Figure(value=float(value), low=float(low), high=float(high))
+        found[name] = Figure(value=float(value), low=float(min(low, value)), high=float(max(high, value)))
     return found
 
 

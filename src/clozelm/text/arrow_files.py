@@ -42,6 +42,15 @@ def arrow_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{file}:{row}", _named(record, classes, f"{file}:{row}")
 
 
+def arrow_splits(path: Path) -> list[str]:
+    """Return the splits of a directory of Arrow or Parquet files; none where it has no names for them."""
+    if _has_splits(path):
+        return _splits(path)
+    files = [*path.glob("*.parquet"), *path.glob("data/*.parquet")]
+    matches = {each: _SHARD.fullmatch(each.name) for each in files}
+    return sorted({match["split"] if match else each.stem for each, match in matches.items()})
+
+
 def _files_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
@@ -60,8 +69,8 @@ def _files_of(path: Path) -> list[Path]:
     shards = sorted(path.glob("*.parquet")) or sorted(path.glob("data/*.parquet"))
     if not shards:
         raise DataError(
-            f"{path}: a directory without {_STATE} (as `Dataset.save_to_disk` writes it) and without .parquet "
-            "files; name one file."
+            f"{path}: a directory without .csv, .tsv, .jsonl or .parquet files, and without {_STATE}, as "
+            "`Dataset.save_to_disk` writes it; name one file."
         )
     return _complete(shards, path)
 

@@ -65,6 +65,20 @@ def label_field(
     return _only([(each,) for each in found], names, "label", where, hint)[0]
 
 
+def label_columns(
+    names: Sequence[str], wanted: str | None, where: str, *, texts: Sequence[str], hint: str = ""
+) -> tuple[str, ...]:
+    """Return the columns that ``wanted`` lists with commas, one for each label; none where it is no such list."""
+    if wanted is None or "," not in wanted or wanted in names:
+        return ()
+    columns = tuple(each.strip() for each in wanted.split(","))
+    if twice := next((each for each in columns if columns.count(each) > 1), None):
+        raise DataError(f"--label names the field {twice!r} twice.")
+    for column in columns:
+        label_field(names, column, where, texts=texts, hint=hint)
+    return columns
+
+
 def is_usual(value: object) -> bool:
     """Whether a value is what a field of texts or labels is usually called, as in a header."""
     usual = (*_TEXTS, *_LABELS, *(each for pair in _PAIRS for each in pair))

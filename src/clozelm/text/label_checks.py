@@ -96,7 +96,7 @@ def check_labels(
     if problem == "single":
         _check_repeats(train, counts, source, field)
     known = list(labels) if labels is not None else list(counts)
-    notes = [*_alike(known), *_rare(counts, source)]
+    notes = [*_alike(known), *_rare(counts, source), *_measured(known)]
     if dev is not None:
         check_known(dev, known)
         if unseen := [name for name in known if name not in label_counts(dev)]:
@@ -155,6 +155,13 @@ def _is_number(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _measured(names: Sequence[str]) -> list[str]:
+    """Say that labels are numbers with fractions, which are seldom names."""
+    if not all(map(_is_number, names)) or not any("." in name for name in names):
+        return []
+    return [f"labels are the numbers {', '.join(names[:_SHOWN])}, ... taken as names; see --problem regression"]
 
 
 def _alike(names: Sequence[str]) -> list[str]:

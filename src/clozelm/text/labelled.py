@@ -9,8 +9,9 @@ from typing import IO, Any
 
 from clozelm.errors import DataError
 from clozelm.text.examples import Label, Problem, TextExample
-from clozelm.text.fields import is_usual, label_field, listed, text_fields
-from clozelm.text.labels import kinds_seen, label_of
+from clozelm.text.fields import is_usual, label_columns, label_field, listed, text_fields
+from clozelm.text.label_checks import names_of
+from clozelm.text.labels import kinds_seen, label_of, label_of_columns
 from clozelm.text.record_files import STDIN, Records, Row, TableForm, parse_records, read_records, stream_text
 from clozelm.text.repairs import Repairs
 from clozelm.text.valid import is_valid
@@ -33,7 +34,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which fields hold text and label, and what labels are; None is to guess by the usual names."""
+    """Which fields hold text and label, and what labels are; None is to guess by the usual names.
+
+    Of several labels ``label`` may list columns with commas, one for each, which hold 1 or 0.
+    """
 
     text: Sequence[str] | None = None
     label: str | None = None
@@ -69,23 +73,44 @@ def _examples(records: Records, wanted: Wanted, form: TableForm, repairs: Repair
         raise DataError(f"--separator divides several labels; --problem {wanted.problem} has one.")
     first = records.rows[0][0]
     texts = text_fields(records.names, wanted.text, first, hint=records.hint)
-    label = None
-    if wanted.labelled:
+    asked = wanted.label if wanted.labelled else None
+    columns = label_columns(records.names, asked, first, texts=texts, hint=records.hint)
+    _check_columns(columns, wanted, first)
+    label = wanted.label if columns else None
+    if wanted.labelled and not columns:
         label = label_field(records.names, wanted.label, first, texts=texts, hint=records.hint)
-    if not form.header and all(is_usual(records.rows[0][1][each]) for each in (*texts, *filter(None, [label]))):
+    labels = columns or tuple(filter(None, [label]))
+    if not form.header and all(is_usual(records.rows[0][1][each]) for each in (*texts, *labels)):
         raise DataError(f"{first}: looks like a header: leave out --no-header.")
-    examples = [_example(row, texts, label, wanted, repairs) for row in records.rows]
+    examples = [_example(row, texts, columns or label, wanted, repairs) for row in records.rows]
+    given = {name for example in examples for name in names_of(example)}
+    for column in columns:
+        if column not in given:
+            repairs.remark(f"{records.name}: label {column!r} is 0 in every record")
     if not any(each.strip() for example in examples for each in example.texts):
         raise DataError(f"{records.name}: every text is empty in field {listed(texts)}; name the text with --text.")
     return Examples(examples, kinds_seen(repairs.notes()), texts, label, records.format, records.delimiter)
 
 
-def _example(row: Row, texts: Sequence[str], label: str | None, wanted: Wanted, repairs: Repairs) -> TextExample:
+def _check_columns(columns: Sequence[str], wanted: Wanted, where: str) -> None:
+    if columns and wanted.problem != "multi":
+        raise DataError(f"{where}: --label names {len(columns)} fields, one for each label: see --problem multi.")
+    if columns and wanted.separator is not None:
+        raise DataError("--separator has no use where each label has a field of its own: leave it out.")
+
+
+def _example(
+    row: Row, texts: Sequence[str], label: str | tuple[str, ...] | None, wanted: Wanted, repairs: Repairs
+) -> TextExample:
     where, record = row
     read = tuple(_text(record, field, where, repairs) for field in texts)
     if not all(each.strip() for each in read):
         repairs.add("examples with an empty text, kept", where)
-    return TextExample(read, _label(record, label, where, wanted, repairs), where, record)
+    if isinstance(label, tuple):
+        found: Label | None = label_of_columns(record, label, where)
+    else:
+        found = _label(record, label, where, wanted, repairs)
+    return TextExample(read, found, where, record)
 
 
 def _label(record: dict[str, Any], field: str | None, where: str, wanted: Wanted, repairs: Repairs) -> Label | None:

@@ -6,6 +6,7 @@ import ast
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -36,6 +37,20 @@ def label_of(value: Any, problem: Problem, where: str, *, separator: str | None,
     if isinstance(value, list | tuple):
         raise DataError(f"{where} is a list of {len(value)}: --problem multi reads several labels a text.")
     return _name(value, where, repairs)
+
+
+def label_of_columns(record: Mapping[str, Any], columns: Sequence[str], where: str) -> tuple[str, ...]:
+    """Return the labels whose column holds 1 or true; ``DataError`` for what is neither that nor 0 or false."""
+    names = []
+    for column in columns:
+        value = record.get(column)
+        said = _spelled(value).lower().removesuffix(".0")
+        if said in ("1", "true"):
+            names.append(column)
+        elif said not in ("0", "false"):
+            shown = shortened(repr(value))
+            raise DataError(f"{where}: label {column!r} is {shown}: a column for each label has 1 or 0.")
+    return tuple(names)
 
 
 def _name(value: Any, where: str, repairs: Repairs) -> str:

@@ -11,7 +11,9 @@ from typing import IO, Any, Literal
 from clozelm.errors import DataError
 from clozelm.text.arrow_files import arrow_records, is_arrow
 from clozelm.text.decoding import read_text, unified_lines
+from clozelm.text.fields import listed
 from clozelm.text.files import FORMATS, suffix_of
+from clozelm.text.folders import shards
 from clozelm.text.repairs import Repairs
 from clozelm.text.tables import (
     DELIMITERS,
@@ -56,10 +58,13 @@ class Records:
 
 
 def read_records(path: Path, form: TableForm, repairs: Repairs) -> Records:
-    """Read .csv, .tsv, .jsonl (all also compressed), .parquet, .arrow and directories of data sets.
+    """Read .csv, .tsv, .jsonl, .json (all also compressed), .parquet, .arrow and directories of them.
 
-    A file of another name is looked into. Raises ``DataError`` for what cannot be read, with file:line.
+    The tables or JSON files of a directory are shards of one set, and the fields of tables must be the
+    same. A file of another name is looked into. Raises ``DataError`` for what cannot be read, with file:line.
     """
+    if form.format is None and (files := shards(path)):
+        return _joined([read_records(each, form, repairs) for each in files], path)
     if form.format == "arrow" or (form.format is None and is_arrow(path)):
         _refuse_options(form, ("delimiter", "encoding", "quoting", "header"), f"{path}: is no text")
         return _of_rows(str(path), "arrow", arrow_records(path))
@@ -71,6 +76,19 @@ def read_records(path: Path, form: TableForm, repairs: Repairs) -> Records:
     return parse_records(
         decoded.text, str(path), form.format or (known if known != "text" else None), form, repairs
     )
+
+
+def _joined(parts: Sequence[Records], path: Path) -> Records:
+    """Put the shards of a directory together."""
+    first = parts[0]
+    for part in parts[1:]:
+        if sorted(part.names) != sorted(first.names) and first.format != "jsonl":
+            raise DataError(
+                f"{part.name}: has the fields {listed(part.names)}, but {first.name} has {listed(first.names)}: "
+                "name one file."
+            )
+    rows = [row for part in parts for row in part.rows]
+    return Records(str(path), first.format, rows, first.names, first.delimiter, first.hint)
 
 
 def stream_text(stream: IO[str], name: str) -> str:
@@ -96,7 +114,8 @@ def parse_records(text: str, name: str, kind: str | None, form: TableForm, repai
         kind = "csv" if form.delimiter else _sniffed(text, name)
     if kind == "jsonl":
         _refuse_options(form, ("delimiter", "quoting", "header"), f"{name}: is JSON lines")
-        return _of_rows(name, "jsonl", _json_rows(text, name))
+        rows = _array_rows(text, name) if text.lstrip().startswith("[") else _json_rows(text, name)
+        return _of_rows(name, "jsonl", rows)
     expected = ("\t" if kind == "tsv" else ",") if form.delimiter is None else checked_delimiter(form.delimiter)
     table = read_table(
         text,
@@ -156,12 +175,26 @@ def _json_rows(text: str, name: str) -> Iterable[Row]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not a JSON record ({_shown(error)}).{_array_hint(line, number)}") from None
+            raise DataError(f"{where}: not a JSON record ({_shown(error)}).{_hint(line, number)}") from None
         if not isinstance(record, dict):
             kind = type(record).__name__
-            hint = _array_hint(line, number)
-            raise DataError(f"{where}: a JSON record must be an object, not {kind}.{hint}")
+            raise DataError(f"{where}: a JSON record must be an object, not {kind}.")
         yield where, record
+
+
+def _array_rows(text: str, name: str) -> Iterable[Row]:
+    """Yield the objects of a JSON array, each with its number."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{name}:{error.lineno}: not a JSON array ({error.msg}).") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: not a JSON array ({error}).") from None
+    for number, record in enumerate(found, 1):
+        if not isinstance(record, dict):
+            kind = type(record).__name__
+            raise DataError(f"{name}:{number}: a record in a JSON array must be an object, not {kind}.")
+        yield f"{name}:{number}", record
 
 
 def _shown(error: Exception) -> str:
@@ -169,7 +202,7 @@ def _shown(error: Exception) -> str:
     return str(error).partition(": line 1 ")[0]
 
 
-def _array_hint(line: str, number: int) -> str:
-    if number == 1 and (line.lstrip().startswith("[") or line.strip() == "{"):
-        return " Write one object a line; `jq -c '.[]' FILE` does that with an array."
+def _hint(line: str, number: int) -> str:
+    if number == 1 and line.strip() == "{":
+        return " Write one object a line, or an array of them."
     return ""
