@@ -232,3 +232,21 @@ def _written(path: Path, tags: str) -> str:
     words = ["the", "cat", "sat", "dog"]
     path.write_text("".join(f"{word} {tag}\n" for word, tag in zip(words, tags.split(), strict=True)) + "\n")
     return str(path)
+
+
+def test_nothing_to_find_is_said(tagger: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("the O\ncat O\n\n", encoding="utf-8")
+    assert any(
+        "nothing can be found there" in note
+        for note in evaluate_tags(tagger, str(path), form=TaggedForm())["notes"]
+    )
+
+
+def test_a_model_of_pairs_is_asked_about_pairs(tmp_path: Path) -> None:
+    facts = {"clozelm_task": {"text": ["one", "other"], "label": "label"}}
+    place = save(tiny_classifier("bert", "sequence"), tmp_path / "m", "bert", LABELS, extra_config=facts)
+    predictor = Predictor.open(place)
+    assert of_texts(predictor, "one,other\na,b\n")[0].startswith("one,other,predicted")
+    with pytest.raises(SettingsError, match="--text one does not fit: this model was trained on pairs"):
+        of_texts(predictor, "one,other\na,b\n", wanted=Wanted(text=("one",)))

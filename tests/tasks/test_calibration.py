@@ -16,6 +16,7 @@ from clozelm.tasks.calibration import (
     fit_temperature,
     negative_log_likelihood,
     probabilities_of,
+    refusal,
     reliability,
 )
 
@@ -127,7 +128,11 @@ def test_after_is_measured_on_what_was_not_fitted() -> None:
     logits, truth = np.array([[9.0, 0.0], [9.0, 0.0]]), np.array([0, 1])
     found = calibrate(logits, truth)
     assert found is not None
-    optimistic = negative_log_likelihood(logits, truth, found["temperature"])
+    assert found["temperature"] == 1.0, "what does not help is not used"
+    assert found["refused"] is not None
+    (said,) = refusal(found)
+    assert "no temperature is used" in said
+    optimistic = negative_log_likelihood(logits, truth, found["refused"])
     assert optimistic < found["before"]["log_loss"]
     own = negative_log_likelihood(
         logits, truth, np.array([[10.0], [1.0]])
@@ -156,6 +161,8 @@ def test_the_words_of_a_sentence_stay_together() -> None:
 def test_anything_can_be_calibrated(case: tuple[np.ndarray, np.ndarray]) -> None:
     found = calibrate(*case)
     assert found is not None
+    assert (found["refused"] is None) is (found["after"]["log_loss"] <= found["before"]["log_loss"])
+    assert found["temperature"] == (1.0 if found["refused"] is not None else fit_temperature(*case))
     for measured in (found["before"], found["after"]):
         assert 0.0 <= measured["ece"] <= 1.0
         assert np.isfinite(measured["log_loss"])

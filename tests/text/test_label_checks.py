@@ -73,7 +73,7 @@ def test_labels_that_cannot_be_meant(train: list[Any], dev: list[Any] | None, pr
 def test_what_is_odd_is_said() -> None:
     train = examples(["pos", "Pos", "neg", "neg", "pos", "neg", "po\u200bs"])
     assert check_labels(train, examples(["neg"], "d.csv"), "single") == [
-        "labels that differ in case or spacing alone: 'Pos', 'pos', 'po\\u200bs'",
+        "labels that differ in case, spacing or zeros alone: 'Pos', 'pos', 'po\\u200bs'",
         "labels with one example in t.csv: 2 ('Pos', 'po\\u200bs')",
         "labels without an example in d.csv: 3 ('pos', 'Pos', 'po\\u200bs')",
     ]
@@ -108,3 +108,12 @@ def test_a_preview() -> None:
     sentences = [TaggedSentence(("ab", "c"), ("O", "B-X")), TaggedSentence(("d",), ("O",))]
     assert label_counts(sentences) == {"O": 2, "B-X": 1}
     assert preview(sentences).words == (1, 2, 1, 2)
+
+
+def test_numbers_as_names_are_noted() -> None:
+    examples = [TextExample((f"t{i}",), label, f"a.csv:{i}") for i, label in enumerate(["1", "01", "2.5", "3"] * 3)]
+    notes = check_labels(examples, None, "single")
+    assert "labels that differ in case, spacing or zeros alone: '01', '1'" in notes
+    assert any("taken as names; see --problem regression" in note for note in notes)
+    whole = [TextExample((f"t{i}",), label, f"a.csv:{i}") for i, label in enumerate(["1", "2"] * 3)]
+    assert check_labels(whole, None, "single") == []

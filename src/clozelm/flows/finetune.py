@@ -18,7 +18,7 @@ from clozelm.flows.finetune_result import counts, hardest, predictions
 from clozelm.flows.task_data import TaskData
 from clozelm.hub.load import model_directory
 from clozelm.hub.weights import fingerprint
-from clozelm.tasks.calibration import calibrate
+from clozelm.tasks.calibration import calibrate, refusal
 from clozelm.tasks.classify import Classify
 from clozelm.tasks.task import Answers, Task
 from clozelm.text.atomic import alone, disk_errors
@@ -152,7 +152,7 @@ def _results(
         "dev_is_held_out": data.dev_is_held_out,
         "examples": {"train": len(data.split.train), "dev": len(data.split.dev)},
         "counts": {"train": counts(data.split.train), "dev": counts(data.split.dev)},
-        "notes": [*data.notes, *run.encoding_notes, *measured["notes"]],
+        "notes": [*data.notes, *run.encoding_notes, *measured["notes"], *refusal(calibration)],
         "metric": run.metric,
         "figures": measured["figures"],
         "per_class": measured["per_class"],

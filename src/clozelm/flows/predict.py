@@ -14,7 +14,7 @@ from clozelm.flows.finetune_result import counts, hardest
 from clozelm.infer.predict import Prediction, Predictor
 from clozelm.tasks import tags
 from clozelm.tasks.classify import Classify
-from clozelm.tasks.tag import Tag
+from clozelm.tasks.tag import Tag, without_entities
 from clozelm.text.conll import Tagged, TaggedForm, read_tagged, stream_tagged, with_columns
 from clozelm.text.examples import TaggedSentence, TextExample
 from clozelm.text.files import suffix_of
@@ -109,7 +109,9 @@ def evaluate_tags(predictor: Predictor, source: str, *, form: TaggedForm) -> dic
         written = legal if scheme == task.scheme else tags.convert(legal, scheme, task.scheme)
         sentences.append(replace(one, tags=tuple(written)))
     notes = [*found.notes, *([f"{repairs:,} tags that are not legal in {scheme} were repaired"] if repairs else [])]
-    return _evaluated(predictor, source, sentences, [*notes, *_unknown_types(task, sentences)])
+    return _evaluated(
+        predictor, source, sentences, [*notes, *_unknown_types(task, sentences), *without_entities(sentences)]
+    )
 
 
 def _unknown_types(task: Tag, sentences: Sequence[TaggedSentence]) -> list[str]:
@@ -150,6 +152,10 @@ def _examples(predictor: Predictor, source: str | IO[str], wanted: Wanted, form:
     """Read texts; the fields are those the model was trained on where they are there and none are named."""
     if wanted.text is None and (fields := predictor.facts.get("text")):
         wanted = replace(wanted, text=tuple(fields))
+    trained = predictor.facts.get("text")
+    if isinstance(trained, list) and wanted.text is not None and len(trained) != len(wanted.text):
+        what = "pairs" if len(trained) == 2 else "single texts"
+        raise SettingsError(f"--text {','.join(wanted.text)} does not fit: this model was trained on {what}.")
     if wanted.labelled and wanted.label is None and (field := predictor.facts.get("label")):
         wanted = replace(wanted, label=field)
     if wanted.labelled and wanted.separator is None and (separator := predictor.facts.get("separator")):

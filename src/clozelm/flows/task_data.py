@@ -12,7 +12,7 @@ from clozelm.errors import DataError, SettingsError
 from clozelm.tasks import tags
 from clozelm.tasks.classify import Classify, balanced, labels_of
 from clozelm.tasks.prompt import Prompt
-from clozelm.tasks.tag import Tag, tags_of
+from clozelm.tasks.tag import Tag, tags_of, without_entities
 from clozelm.tasks.task import Task
 from clozelm.text.conll import TaggedForm, read_tagged
 from clozelm.text.examples import TaggedSentence, TextExample
@@ -153,7 +153,7 @@ def tag_data(request: TagRequest) -> TaskData:
     if len(labels) < 2:
         raise DataError(f"{request.train}: no word has a tag other than O: there is nothing to learn.")
     _check_tags(dev, labels)
-    notes += _without_entities(dev)
+    notes += [f"dev: {note}" for note in without_entities(dev)]
     train = _few(train, request, notes)
     notes += find_overlap(train, dev).notes()
     return _data(Tag(labels, scheme), train, dev, request, notes, {"scheme": scheme})
@@ -242,12 +242,6 @@ def _check_tags(dev: Sequence[TaggedSentence], labels: Sequence[str]) -> None:
         tag, source = next(iter(unknown.items()))
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
         raise DataError(f"{source}: tag {tag!r}{more} does not occur in train: no model can learn it.")
-
-
-def _without_entities(dev: Sequence[TaggedSentence]) -> list[str]:
-    if any(tag != "O" for sentence in dev for tag in sentence.tags or ()):
-        return []
-    return ["dev: no word has a tag other than O: nothing can be found there, and F1 is 0 whatever the model does"]
 
 
 def checked_scheme(name: str | None) -> tags.Scheme | None:

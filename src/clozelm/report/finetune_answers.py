@@ -135,7 +135,9 @@ def calibration_section(results: Results) -> Iterator[str]:
         return
     yield "<section><h2>Does its confidence mean something?</h2>"
     temperature = number(given.get("temperature"))
-    if temperature is not None:
+    if number(given.get("refused")) is not None:
+        yield "<p>No temperature is used: what fits one half of the examples does not help the other.</p>"
+    elif temperature is not None:
         tells = "too sure of itself" if temperature > 1 else "not sure enough"
         said = f"before, the model was {tells}" if abs(temperature - 1) > 0.02 else "they were as they should be"
         yield f"<p>Dividing the logits by a temperature of <b>{temperature:.3g}</b> fits best: {said}."

@@ -7,7 +7,8 @@ same shape: the sigmoid's side of every question then counts as one prediction.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +39,24 @@ class Measured(TypedDict):
 
 
 class Calibration(TypedDict):
-    """A temperature, and what it does to predictions that it was not fitted to."""
+    """A temperature, and what it does to predictions that it was not fitted to.
+
+    ``refused`` is one that was fitted where such predictions become less likely: then ``temperature`` is 1, and
+    ``after`` says what it would have done.
+    """
 
     temperature: float
+    refused: float | None
     before: Measured
     after: Measured
+
+
+def refusal(calibration: Mapping[str, Any] | None) -> list[str]:
+    """Say that a temperature is not used, and why; nothing where there is no need."""
+    if calibration is None or calibration.get("refused") is None:
+        return []
+    refused = calibration["refused"]
+    return [f"no temperature is used: {refused:.3g} fits dev, but halves of it do not help each other; it is small"]
 
 
 def confidence(
@@ -144,7 +158,8 @@ def calibrate(
 
     ``after`` is cross-fitted: each half is measured under the temperature of the other, both halves in the same
     bins (the error grows as examples get fewer, so that halves by themselves would look worse than ``before``).
-    ``owner`` numbers the sentence of every word: a sentence is in one half. The temperature is that of all.
+    ``owner`` numbers the sentence of every word: a sentence is in one half. The temperature is that of all; none
+    is used where those of the halves make the other half less likely.
     """
     units, unit = np.unique(np.arange(len(truth)) if owner is None else owner, return_inverse=True)
     if len(units) < 2:
@@ -153,11 +168,11 @@ def calibrate(
     own = np.empty((len(truth), 1))
     own[is_first] = fit_temperature(logits[~is_first], truth[~is_first])
     own[~is_first] = fit_temperature(logits[is_first], truth[is_first])
-    return Calibration(
-        temperature=fit_temperature(logits, truth),
-        before=_measured(logits, truth, 1.0, bins),
-        after=_measured(logits, truth, own, bins),
-    )
+    fitted = fit_temperature(logits, truth)
+    before, after = _measured(logits, truth, 1.0, bins), _measured(logits, truth, own, bins)
+    if after["log_loss"] > before["log_loss"]:
+        return Calibration(temperature=1.0, refused=fitted, before=before, after=after)
+    return Calibration(temperature=fitted, refused=None, before=before, after=after)
 
 
 def _measured(

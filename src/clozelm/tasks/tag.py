@@ -95,6 +95,13 @@ def tags_of(sentences: Sequence[TaggedSentence], scheme: tags.Scheme) -> tuple[s
     return (OUTSIDE, *(f"{prefix}-{each}" for each in types for prefix in prefixes))
 
 
+def without_entities(sentences: Sequence[TaggedSentence]) -> list[str]:
+    """Say that there is nothing to find, if so."""
+    if any(tag != OUTSIDE for sentence in sentences for tag in sentence.tags or ()):
+        return []
+    return ["no word has a tag other than O: nothing can be found there, and F1 is 0 whatever the model does"]
+
+
 def _number(index: Mapping[str, int], tag: str, sentence: TaggedSentence) -> int:
     if tag not in index:
         known = ", ".join(list(index)[:8]) + (", ..." if len(index) > 8 else "")

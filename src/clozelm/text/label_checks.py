@@ -169,9 +169,12 @@ def _alike(names: Sequence[str]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in names:
         folded = "".join(each for each in name.casefold() if each.isprintable() and each not in " _-")
+        folded = str(float(name)) if _is_number(name) else folded
         groups.setdefault(folded, []).append(name)
     alike = [sorted(group) for group in groups.values() if len(group) > 1]
-    return [f"labels that differ in case or spacing alone: {', '.join(map(ascii, group))}" for group in alike]
+    return [
+        f"labels that differ in case, spacing or zeros alone: {', '.join(map(ascii, group))}" for group in alike
+    ]
 
 
 def _rare(counts: dict[str, int], source: str) -> list[str]:
