@@ -310,6 +310,12 @@ def test_what_json_holds_is_read_as_it_is(records: list[tuple[str, str]]) -> Non
     assert [(each.texts[0], each.record["more"]) for each in found.examples] == records
 
 
+def test_lists_need_no_separator(tmp_path: Path) -> None:
+    found = read(tmp_path, "a.jsonl", lines({"text": "a", "label": ["x;y"]}), separator=";", **MULTI)
+    assert pairs(found) == [("a", ("x;y",))]
+    assert any("which --separator does not divide: 1" in note for note in found.notes)
+
+
 def test_a_column_for_each_label(tmp_path: Path) -> None:
     table = "text,toxic,rude,calm\na,1,0,0\nb,0,0,0\nc,1,1.0,0\nd,True,false,0\n"
     found = read(tmp_path, "a.csv", table, label="toxic, rude,calm", **MULTI)

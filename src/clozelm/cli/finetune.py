@@ -32,7 +32,7 @@ app = typer.Typer(
 
 ModelArgument = Annotated[Path, typer.Argument(help="A run, or a Hugging Face model directory.")]
 TextsArgument = Annotated[
-    Path, typer.Argument(help="Texts with labels: csv, tsv, jsonl, parquet, or a data set's directory.")
+    Path, typer.Argument(help="Texts with labels: csv, tsv, json, jsonl, parquet, or a directory of them.")
 ]
 SentencesArgument = Annotated[
     Path, typer.Argument(help="Words with tags: CoNLL columns, jsonl, or a data set's directory.")

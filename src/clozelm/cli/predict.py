@@ -22,7 +22,7 @@ from clozelm.cli.reading import (
 
 def predict(
     model: Annotated[Path, typer.Argument(help="What `cloze finetune` left, or a classifier's directory.")],
-    file: Annotated[str, typer.Argument(help="csv, tsv, jsonl, parquet or CoNLL; - for standard input.")],
+    file: Annotated[str, typer.Argument(help="csv, tsv, json, jsonl, parquet or CoNLL; - for standard input.")],
     out: Annotated[Path | None, typer.Option(help="Write here and not to standard output.")] = None,
     text: TextOption = None,
     word_column: WordOption = None,

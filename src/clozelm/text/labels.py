@@ -91,6 +91,8 @@ def _several(value: Any, where: str, separator: str | None, repairs: Repairs) ->
         value = _divided(value, where, separator)
     elif not isinstance(value, list | tuple):
         value = [value]
+    elif separator is not None:
+        repairs.add("lists of labels, which --separator does not divide", where)
     names: dict[str, None] = {}
     for each in value:
         if each is None or (isinstance(each, str) and not each.strip()):
