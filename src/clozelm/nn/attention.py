@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -42,11 +44,43 @@ def attend(
     """Weigh the values by scaled dot products (Vaswani et al. 2017, 3.2.1); no mask means everything is seen."""
     if dropout is None or not dropout.is_active:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    weights: Tensor = dropout(attention_weights(query, key, mask))
+    return weights @ value
+
+
+def attention_weights(
+    query: Float[Tensor, "batch heads queries size"],
+    key: Float[Tensor, "batch heads seq size"],
+    mask: Bool[Tensor, "batch 1 queries seq"] | None,
+) -> Float[Tensor, "batch heads queries seq"]:
+    """Return the softmax of the scaled dot products: each row sums to 1 over what its query sees, 0 elsewhere."""
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    weights: Tensor = dropout(scores.softmax(dim=-1))
-    return weights @ value
+    return scores.softmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an encoder computed on the way, in the order of its layers; it fills the lists it is given.
+
+    ``hidden`` begins with what enters the first layer, and has the output of each layer before the final norm.
+    """
+
+    hidden: list[Float[Tensor, "batch seq hidden"]] = field(default_factory=list)
+    weights: list[Float[Tensor, "batch heads seq seq"]] = field(default_factory=list)
+
+    def attend(
+        self,
+        query: Float[Tensor, "batch heads seq size"],
+        key: Float[Tensor, "batch heads seq size"],
+        value: Float[Tensor, "batch heads seq size"],
+        mask: Bool[Tensor, "batch 1 seq seq"] | None,
+    ) -> Float[Tensor, "batch heads seq size"]:
+        """Equal ``attend`` without dropout, written out, and keep the weights."""
+        weights = attention_weights(query, key, mask)
+        self.weights.append(weights)
+        return weights @ value
 
 
 def rotary_angles(

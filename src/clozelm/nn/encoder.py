@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from clozelm.errors import ModelError
 from clozelm.nn.config import Activation, EncoderConfig
+from clozelm.nn.attention import Record
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.layout import Layout
 from clozelm.nn.select import fastest
@@ -45,9 +46,11 @@ class Embeddings(nn.Module):
         is_narrow = config.embedding_size is not None
         self.project = nn.Linear(size, config.hidden_size) if is_narrow else nn.Identity()
 
-    def forward(self, batch: TokenBatch) -> Float[Tensor, "batch seq hidden"]:
-        """Look every token up; a batch without segments is all segment 0."""
-        x = self.tokens(batch.input_ids)
+    def forward(
+        self, batch: TokenBatch, tokens: Float[Tensor, "batch seq embedding"] | None = None
+    ) -> Float[Tensor, "batch seq hidden"]:
+        """Look every token up, or take ``tokens`` as their vectors; a batch without segments is all segment 0."""
+        x = self.tokens(batch.input_ids) if tokens is None else tokens
         if self.positions is not None:
             x = x + self.positions(batch.positions + self.first_position)
         if self.segments is not None:
@@ -157,23 +160,50 @@ class Encoder(nn.Module):
         self.final_norm = norm(config) if config.norm_first else nn.Identity()
 
     def forward(
-        self, batch: TokenBatch, *, scored: Int[Tensor, "count"] | None = None, context: Context = "both"
+        self,
+        batch: TokenBatch,
+        *,
+        scored: Int[Tensor, "count"] | None = None,
+        context: Context = "both",
+        embeddings: Float[Tensor, "batch seq embedding"] | None = None,
+        record: Record | None = None,
     ) -> Float[Tensor, "*rows hidden"]:
         """Return one vector per token, ``[batch, seq, hidden]``; in every layer a token sees its ``context``.
 
         ``scored`` names flat positions (``row * seq + column``, ascending); then only their vectors come back,
         ``[count, hidden]``, and the last layer computes queries and perceptron for them alone - the same
         numbers for less work, since nothing reads the others.
+
+        ``embeddings`` stand in for the vectors of the tokens, before positions and segments are added. A ``record``
+        is given the vectors between layers and the attention weights, of all tokens, without attention dropout.
         """
         check_positions(batch, self.config)
+        if record is not None:
+            x = self._recorded(batch, context, embeddings, record)
+            return self.final_norm(x if scored is None else x.flatten(0, 1).index_select(0, scored))  # type: ignore[no-any-return]
         layout = Layout.of(batch, self.config, scored, context)
-        x = self.embeddings(batch).flatten(0, 1)
+        x = self.embeddings(batch, embeddings).flatten(0, 1)
         for index in range(self.config.num_layers):
             is_last = index == self.config.num_layers - 1
             layer = self.layers[self.config.group(index)]
             x = layer(x, layout, scored_only=scored is not None and is_last)
         out: Tensor = self.final_norm(x)
         return out if scored is not None else out.view(*batch.input_ids.shape, -1)
+
+    def _recorded(
+        self,
+        batch: TokenBatch,
+        context: Context,
+        embeddings: Float[Tensor, "batch seq embedding"] | None,
+        record: Record,
+    ) -> Float[Tensor, "batch seq hidden"]:
+        """Return the last layer's vectors of all tokens, and keep every layer's."""
+        layout = Layout.of(batch, self.config, None, context, record)
+        record.hidden.append(self.embeddings(batch, embeddings))
+        for index in range(self.config.num_layers):
+            x = self.layers[self.config.group(index)](record.hidden[-1].flatten(0, 1), layout)
+            record.hidden.append(x.view(*batch.input_ids.shape, -1))
+        return record.hidden[-1]
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew: normal with ``init_std``, norms one, biases zero (Devlin et al. 2018)."""

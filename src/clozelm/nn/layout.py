@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clozelm.nn.attention import attend, rotary_angles, rotate_projection, visible
+from clozelm.nn.attention import Record, attend, rotary_angles, rotate_projection, visible
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.select import fastest
@@ -47,12 +47,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Layout:
-    """Masks, rotary angles and scored positions of one batch."""
+    """Masks, rotary angles and scored positions of one batch; a ``record`` is kept of all that attends by it."""
 
     rows: int
     width: int
     kinds: dict[bool, Kind]
     scored: Scored | None
+    record: Record | None = None
 
     @classmethod
     def of(
@@ -61,6 +62,7 @@ class Layout:
         config: EncoderConfig,
         scored: Int[Tensor, "count"] | None,
         context: Context = "both",
+        record: Record | None = None,
     ) -> Layout:
         """Work out what the layers of ``config`` will ask of ``batch``."""
         rows, width = batch.input_ids.shape
@@ -70,7 +72,7 @@ class Layout:
             theta = config.rope_theta if is_global else config.local_rope_theta
             angles = rotary_angles(batch.positions, config.head_size, theta) if config.rotary else (None, None)
             kinds[is_global] = Kind(_mask(batch, window, context), *angles)
-        return cls(rows, width, kinds, None if scored is None else Scored.of(scored, rows, width))
+        return cls(rows, width, kinds, None if scored is None else Scored.of(scored, rows, width), record)
 
     def scored_of(self, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "count hidden"]:
         """Return the rows of ``x`` at the scored positions."""
@@ -98,7 +100,8 @@ class Layout:
             row = torch.arange(self.rows, device=qkv.device)[:, None]
             query = query[row, self.scored.columns]
             mask = None if mask is None else mask[:, 0][row, self.scored.columns][:, None]
-        mixed = attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, dropout)
+        heads = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        mixed = attend(*heads, mask, dropout) if self.record is None else self.record.attend(*heads, mask)
         mixed = mixed.transpose(1, 2).flatten(2)
         if scored_only:
             assert self.scored is not None
