@@ -19,6 +19,7 @@ from clozelm.nn.heads import Discriminator, MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
+    from clozelm.explain.explain import Explanation
     from clozelm.infer.generate import Generated
     from clozelm.infer.minimal_pairs import PairsResult
     from clozelm.text.pair_files import Pair
@@ -99,6 +100,17 @@ class Model:
         return Generator(self.masked_lm, self.tokenizer)(
             text, length=length, sampling=how, seed=seed, samples=samples
         )
+
+    def explain(
+        self, text: str, *, word: str | None = None, mask: int | None = None, top: int = 5, seed: int = 0
+    ) -> Explanation:
+        """Return every view of what the model says at a ``[MASK]``; see ``clozelm.explain.explain.explain``.
+
+        ``word`` is what you expect there, ``mask`` the number of the mask (from 1) where there are several.
+        """
+        from clozelm.explain.explain import explain
+
+        return explain(self.masked_lm, self.tokenizer, text, word=word, mask=mask, top=top, seed=seed)
 
     def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> TextEvaluation:
         """Measure the model on text files with fixed masks; see ``clozelm.train.evaluate.evaluate``."""
