@@ -126,7 +126,12 @@ def test_a_side_is_hidden_behind_masks(model: MaskedLM) -> None:
     found = {side.side: side for side in sides(probe, top=3)}
     ids, (column,) = probe.question.ids, probe.question.columns
     words = {column for word in probe.question.words for column in word.columns}
-    for side, kept in (("both", words), ("none", set()), ("left", range(column)), ("right", range(column, len(ids)))):
+    for side, kept in (
+        ("both", words),
+        ("none", set()),
+        ("left", range(column)),
+        ("right", range(column, len(ids))),
+    ):
         read = np.array([piece if i not in words or i in kept else MASK for i, piece in enumerate(ids.tolist())])
         row = log_p(model, read)[column].exp()
         assert found[side].probability == pytest.approx(float(row[probe.target[0]]), abs=1e-4)

@@ -20,7 +20,9 @@ def inner(ids: np.ndarray) -> list[int]:
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(
-    parts=st.lists(st.sampled_from([" the", " cats", "  dog", ".", " <mask>", "[MASK]", " Ünknown", " ran"]), max_size=9),
+    parts=st.lists(
+        st.sampled_from([" the", " cats", "  dog", ".", " <mask>", "[MASK]", " Ünknown", " ran"]), max_size=9
+    ),
     place=st.integers(0, 8),
 )
 def test_pieces_are_those_of_fill(name: str, parts: list[str], place: int) -> None:

@@ -21,8 +21,8 @@ _MOST_WORDS = 24
 class Side:
     """The answer where only one side is read, the words of the other hidden behind masks.
 
-    ``probability`` is the target's, ``rank`` that of its first piece, ``moved`` the Kullback-Leibler divergence from
-    the answer with both sides, in nats. A side is "both", "left", "right" or "none".
+    ``probability`` is the target's, ``rank`` that of its first piece, ``moved`` the Kullback-Leibler divergence
+    from the answer with both sides, in nats. A side is "both", "left", "right" or "none".
     """
 
     side: str
@@ -76,8 +76,8 @@ def sides(probe: Probe, *, top: int = 5) -> list[Side]:
 def swaps(probe: Probe, order: Sequence[int]) -> list[Swap]:
     """Replace one word at a time by what the model itself would put there, and see whether the answer changes.
 
-    Words are tried in ``order``, at most 24, with the 6 most likely single pieces each, the mask that is asked about
-    left masked. Those that change the first answer come first, the likeliest edit before others; then the rest, by
+    Words are tried in ``order``, at most 24, with the 6 most likely single pieces each, the mask asked about left
+    masked. Those that change the first answer come first, the likeliest edit before others; then the rest, by
     how far they move the answer.
     """
     tried = [number for number in order if _is_word(probe.question.words[number].text)][:_MOST_WORDS]

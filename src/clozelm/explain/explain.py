@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,8 +24,6 @@ from clozelm.explain.question import read_question
 from clozelm.explain.record import Attention, record
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -118,30 +115,23 @@ def explain(
     mask: int | None = None,
     top: int = 5,
     seed: int = 0,
-    progress: Progress | None = None,
 ) -> Explanation:
     """Explain what a model says at one mask of a text.
 
-    ``word`` is what the reader expects there, and then what is explained; without it the model's own first guess is.
-    ``mask`` is the number of the mask, from 1, where there are several. ``seed`` draws the random orders that methods
-    are held against. ``progress`` is told what is being done.
+    ``word`` is what the reader expects there, and then what is explained; without it the model's own first guess
+    is. ``mask`` is the number of the mask, from 1, where there are several. ``seed`` draws the random orders that
+    methods are held against.
     """
     if top < 1:
         raise ClozeError(f"top={top} must be at least 1.")
-    say = progress or (lambda _: None)
     question = read_question(tokenizer, model.config.max_positions, text, mask=mask, word=word)
     probe = Probe(model, tokenizer, question)
-    say("layers and attention")
     recorded = record(probe)
     layers = lens(probe, recorded, top=top)
-    say("words hidden one by one")
     falls, moved = occlusion(probe)
-    say("gradients")
     gradients, completeness = integrated_gradients(probe)
     attributions = [falls, moved, gradients, rollout(probe, recorded.attention)]
-    say("deletion curves")
     curves = deletion(probe, attributions, seed=seed)
-    say("sides and swaps")
     order = order_of(moved.values).tolist()
     notice = " ".join(filter(None, [question.notice, _several(probe)])) or None
     return Explanation(
@@ -168,8 +158,8 @@ def _several(probe: Probe) -> str | None:
         return None
     pieces = " ".join(probe.tokenizer.token(piece) for piece in probe.target)
     return (
-        f"The expected word is {len(probe.target)} pieces to this model ({pieces}), so as many masks stand for it: its "
-        "probability is theirs together, each given those before it, and guesses are for the first."
+        f"The expected word is {len(probe.target)} pieces to this model ({pieces}), so as many masks stand for it: "
+        "its probability is theirs together, each given those before it, and guesses are for the first."
     )
 
 

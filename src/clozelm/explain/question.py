@@ -32,7 +32,7 @@ class Question:
 
     ``ids`` are those of a window with its special tokens; ``columns`` is the mask asked about, or as many masks as
     the expected word has pieces, which are ``expected``. ``text`` has its masks as the tokenizer writes them, and
-    ``encoded`` are its pieces, one for each mask; the column of a piece in the window is ``offset`` more than there.
+    ``encoded`` are its pieces, one for each mask; its column in the window is ``offset`` more.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Question:
 def read_question(
     tokenizer: Tokenizer, max_positions: int, text: str, *, mask: int | None = None, word: str | None = None
 ) -> Question:
-    """Read a text, of which mask number ``mask`` (from 1) is asked about; one may be left out if it is the only one.
+    """Read a text, of which mask number ``mask`` (from 1) is asked about; the only one needs no number.
 
     A mask may be written in any way that ``cloze fill`` knows. ``word`` is what the reader expects there.
     """
@@ -151,7 +151,9 @@ def _with_masks(whole: Encoded, column: int, count: int) -> Encoded:
     """Repeat the piece at ``column``, the mask asked about, ``count`` times."""
     times = np.ones(len(whole.ids), np.int64)
     times[column] = count
-    return Encoded(*(np.repeat(each, times, axis=0) for each in whole))
+    return Encoded(
+        np.repeat(whole.ids, times), np.repeat(whole.word_starts, times), np.repeat(whole.offsets, times, axis=0)
+    )
 
 
 def _words(tokenizer: Tokenizer, text: str, encoded: Encoded, asked: set[int]) -> list[Word]:
@@ -198,4 +200,3 @@ def _window(question: Question, tokenizer: Tokenizer, max_positions: int) -> Que
         offset=shift,
         notice=notice,
     )
-

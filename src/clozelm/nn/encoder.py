@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from clozelm.errors import ModelError
-from clozelm.nn.config import Activation, EncoderConfig
 from clozelm.nn.attention import Record
+from clozelm.nn.config import Activation, EncoderConfig
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.layout import Layout
 from clozelm.nn.select import fastest
