@@ -141,7 +141,7 @@ def test_a_side_is_hidden_behind_masks(model: MaskedLM) -> None:
 
 
 def test_swaps_are_edits_that_can_be_written(model: MaskedLM) -> None:
-    """Each is told as the model answers the edited text; those that change the answer come first, likeliest first."""
+    """Each is told as the model answers the edited text; those that change it come first, likeliest first."""
     probe = make_probe(model)
     best = int(probe.full[:20].argmax())
     found = swaps(probe, range(len(probe.question.words)))
@@ -210,7 +210,7 @@ def test_a_mask_without_words(model: MaskedLM, text: str) -> None:
 
 
 def test_what_a_model_does_not_see_does_not_matter() -> None:
-    """A model that reads the left side alone owes nothing to the words on the right, by any method but attention."""
+    """A model that reads the left side alone owes nothing to the words on the right, by any method."""
     model = tiny_models.tiny_model("bert")
     model.reading = Reading("left")
     probe = make_probe(model)

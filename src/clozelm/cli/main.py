@@ -29,6 +29,8 @@ COMMANDS = (
     "predict",
     "evaluate",
     "fill",
+    "explain",
+    "trace",
     "score",
     "minimal-pairs",
     "generate",

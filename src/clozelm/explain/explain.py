@@ -30,15 +30,18 @@ from clozelm.text.tokenizer import Tokenizer
 class Prompt:
     """The text as the model reads it: its pieces, special tokens among them, and its words.
 
-    ``words`` and ``columns`` are the words around the mask and the pieces of each; ``asked`` are the columns of the
-    mask asked about, several where an expected word has several pieces.
+    ``words`` are those around the mask, ``columns`` the pieces of each and ``spans`` their places in ``text``.
+    ``asked`` are the columns of the mask asked about, several where an expected word has several pieces, and
+    ``asked_span`` its place in ``text``.
     """
 
     text: str
     pieces: list[str]
     words: list[str]
     columns: list[list[int]]
+    spans: list[tuple[int, int]]
     asked: list[int]
+    asked_span: tuple[int, int]
     notice: str | None
 
 
@@ -140,7 +143,9 @@ def explain(
             [tokenizer.token(piece) for piece in question.ids.tolist()],
             [each.text for each in question.words],
             [list(each.columns) for each in question.words],
+            [each.typed for each in question.words],
             list(question.columns),
+            question.typed,
             notice,
         ),
         answer=_answer(probe, top),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,15 @@ _MOST_EXPECTED = 16
 
 @dataclass(frozen=True)
 class Word:
-    """A word around the mask: its text, its columns among the pieces, and where it stands in the text."""
+    """A word around the mask: its text, its columns among the pieces, and where it stands.
+
+    ``span`` is its place in ``Question.text``, ``typed`` in the text as it was given.
+    """
 
     text: str
     columns: tuple[int, ...]
     span: tuple[int, int]
+    typed: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Question:
     ``ids`` are those of a window with its special tokens; ``columns`` is the mask asked about, or as many masks as
     the expected word has pieces, which are ``expected``. ``text`` has its masks as the tokenizer writes them, and
     ``encoded`` are its pieces, one for each mask; its column in the window is ``offset`` more.
+    ``typed`` is where the mask stands in the text as it was given.
     """
 
     text: str
@@ -42,6 +48,7 @@ class Question:
     words: list[Word]
     encoded: NDArray[np.int64]
     offset: int
+    typed: tuple[int, int]
     notice: str | None = None
 
     @property
@@ -57,14 +64,15 @@ def read_question(
 
     A mask may be written in any way that ``cloze fill`` knows. ``word`` is what the reader expects there.
     """
-    written, spans, gaps = _written(tokenizer, text)
+    written, marks = _written(tokenizer, text)
+    spans = [mark.span for mark in marks]
     chosen = _chosen(text, len(spans), mask)
     whole = tokenizer.encode(written)
     mask_id = tokenizer.vocabulary.mask_id
     column = int(np.flatnonzero(whole.ids == mask_id)[chosen])
     expected = None
     if word is not None:
-        left, right = written[: spans[chosen][0]] + gaps[chosen], written[spans[chosen][1] :]
+        left, right = written[: spans[chosen][0]] + marks[chosen].gap, written[spans[chosen][1] :]
         expected = _expected(tokenizer, (left, word.strip(), right), whole.ids, column)
     count = len(expected or (0,))
     encoded = _with_masks(whole, column, count)
@@ -74,29 +82,43 @@ def read_question(
         ids=encoded.ids.astype(np.int64),
         columns=tuple(range(column, column + count)),
         expected=expected,
-        words=words,
+        words=[replace(word, typed=_typed(marks, word.span)) for word in words],
         encoded=whole.ids.astype(np.int64),
         offset=0,
+        typed=marks[chosen].typed,
     )
     return _window(question, tokenizer, max_positions)
 
 
-def _written(tokenizer: Tokenizer, text: str) -> tuple[str, list[tuple[int, int]], list[str]]:
-    """Write every mask as the tokenizer does, without the white space before it.
+class _Mark(NamedTuple):
+    """A mask: where it stands in the text as it is read and as it was given, and the white space before it there."""
 
-    Return the text, where its masks stand, and the white space that each had.
-    """
+    span: tuple[int, int]
+    typed: tuple[int, int]
+    gap: str
+
+
+def _written(tokenizer: Tokenizer, text: str) -> tuple[str, list[_Mark]]:
+    """Write every mask as the tokenizer does, without the white space before it."""
     require_valid(text)
     own = tokenizer.token(tokenizer.vocabulary.mask_id)
-    parts, spans, gaps, end, length = [], [], [], 0, 0
+    parts, marks, end, length = [], [], 0, 0
     for found in mask_pattern(tokenizer).finditer(text):
         before = text[end : found.start()]
-        spans.append((length + len(before), length + len(before) + len(own)))
-        gaps.append(found[0][: len(found[0]) - len(found[0].lstrip())])
+        gap = found[0][: len(found[0]) - len(found[0].lstrip())]
+        start = length + len(before)
+        marks.append(_Mark((start, start + len(own)), (found.start() + len(gap), found.end()), gap))
         parts += [before, own]
         length += len(before) + len(own)
         end = found.end()
-    return "".join([*parts, text[end:]]), spans, gaps
+    return "".join([*parts, text[end:]]), marks
+
+
+def _typed(marks: list[_Mark], span: tuple[int, int]) -> tuple[int, int]:
+    """Return where a word stands in the text as it was given."""
+    before = [mark for mark in marks if mark.span[1] <= span[0]]
+    moved = before[-1].typed[1] - before[-1].span[1] if before else 0
+    return span[0] + moved, span[1] + moved
 
 
 def _chosen(text: str, count: int, mask: int | None) -> int:

@@ -118,6 +118,21 @@ table.heat.many thead th:not(.corner){writing-mode:vertical-rl;transform:rotate(
 .verdict{margin:0;font-size:.9rem}.verdict .said{color:var(--bad);font-weight:600}
 .verdict .true{color:var(--good);font-weight:600}
 .verdict span.fine{overflow-wrap:anywhere}
+.words{font-size:1.12rem;line-height:2.1;margin:.2rem 0}.words.big{font-size:clamp(1.3rem,4vw,1.9rem)}
+.words span,.chips span{border-radius:5px;padding:.12em .22em;unicode-bidi:isolate}
+.words .asked{border:2px dashed var(--a1);font-weight:600}
+.words .hidden{background:var(--rule);color:transparent;user-select:none}
+.chips{line-height:2}.chips span{margin-right:.4em;white-space:nowrap}.chips b{font-weight:600}
+.chips span.plain{padding:0}
+.method{border-left:4px solid var(--rule);padding:.1rem 0 .1rem .9rem;margin:0 0 1rem}
+.method.best{border-color:var(--good)}.method h3{margin:.1rem 0}.badge{color:var(--good);font-size:.85rem}
+.maps{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,14.5rem),1fr));gap:.8rem}
+.asking{fill:none;stroke:var(--a1);stroke-width:1.6}
+.pieces{display:flex;flex-wrap:wrap;gap:.35rem;margin:.6rem 0}
+.pieces span{border:1px solid var(--rule);border-radius:6px;padding:.2rem .5rem;text-align:center}
+.pieces .later{margin-left:-.25rem;border-style:dashed}
+.pieces .mask{background:rgba(var(--right),.22)}.pieces .random{background:rgba(var(--wrong),.25)}
+.pieces .keep{background:var(--band);border-style:double;border-width:3px}
 details summary{cursor:pointer;color:var(--soft);font-size:.85rem}
 pre{background:var(--band);border-radius:8px;padding:.7rem .9rem;white-space:pre-wrap;font-size:.88rem;
  font-family:ui-monospace,"Cascadia Mono",Consolas,monospace;margin:.4rem 0}
