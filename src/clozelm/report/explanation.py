@@ -25,6 +25,7 @@ from clozelm.report.explanation_words import (
     undecided,
     value_written,
 )
+from clozelm.report.comparison import capital
 from clozelm.report.page_parts import document, legend, plain
 from clozelm.report.svg import Line, line_chart
 
@@ -71,7 +72,7 @@ def _words(found: Explanation) -> Iterator[str]:
     best = believed(found.words) if found.words.deletion.curves else -1
     for number, each in enumerate(methods):
         badge = ' <span class="badge">▲ most faithful here</span>' if number == best else ""
-        yield f'<div class="method{" best" * (number == best)}"><h3>{plain(each.method.capitalize())}{badge}</h3>'
+        yield f'<div class="method{" best" * (number == best)}"><h3>{plain(capital(each.method))}{badge}</h3>'
         yield f'<p class="words">{_coloured(found, each)}</p><p class="fine">{plain(METHODS[each.method])}</p></div>'
     yield "<details><summary>All numbers</summary>"
     yield '<div class="wide long"><table><thead><tr><th>word</th>'
@@ -185,7 +186,7 @@ def _looks(found: Explanation) -> Iterator[str]:
             shares = [(float(row[columns].sum()), word) for word, columns in enumerate(found.prompt.columns)]
             best = [one for one in sorted(shares, reverse=True)[:_MOST_CHIPS] if one[0] >= _LEAST_LOOK]
             chips = "".join(_chip(found.prompt.words[word], share, share) for share, word in best)
-            about = f"<small>{reach(attention.windows[layer])}</small>" if head == 0 else ""
+            about = f"<small class='about'>{reach(attention.windows[layer])}</small>" if head == 0 else ""
             name = f"{layer + 1}{about}" if head == 0 else ""
             yield f'<tr><th>{name}</th><td>{head + 1}</td><td class="left chips">{chips or "no word"}</td></tr>'
     yield "</tbody></table></div></section>"
@@ -197,7 +198,7 @@ def _maps(found: Explanation) -> Iterator[str]:
         return
     yield "<section><h2>Attention maps</h2>"
     yield (
-        "<p>All heads, all pieces: the darker a square, the more the piece of its row looks at the piece of its "
+        "<p>All heads, all pieces: the stronger a square, the more the piece of its row looks at the piece of its "
         "column. Rows add up to 1; the framed row is the one that gives the answer.</p>"
     )
     for layer, heads in enumerate(attention.weights):
@@ -238,7 +239,7 @@ def _coloured(found: Explanation, method: Attribution) -> str:
 
 def _ground(strength: float) -> str:
     name = "right" if strength >= 0 else "wrong"
-    return f"background:rgba(var(--{name}),{0.55 * min(1.0, abs(strength)):.2f})"
+    return f"background:rgba(var(--{name}),{0.62 * min(1.0, abs(strength)):.2f})"
 
 
 def _chips(guesses: Sequence[Guess]) -> str:
