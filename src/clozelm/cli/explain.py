@@ -32,7 +32,9 @@ def explain(
     word: Annotated[
         str | None, typer.Option(help="The word you expect; explained in place of the model's first guess.")
     ] = None,
-    mask: Annotated[int | None, typer.Option(help="Which mask to explain, from 1, where there are several.")] = None,
+    mask: Annotated[
+        int | None, typer.Option(help="Which mask to explain, from 1, where there are several.")
+    ] = None,
     top: Annotated[int, typer.Option(help="How many guesses to show.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the random orders methods are held against.", min=0)] = 0,
     html: Annotated[Path | None, typer.Option(help="Page to write, with pictures.")] = None,
@@ -135,7 +137,9 @@ def _show_belief(console: "Console", found: "Explanation") -> None:
         table = _table()
         for name in ("words hidden in order of", "none → all", "it keeps", "beats random"):
             table.add_column(name, justify="right" if "keeps" in name or "beats" in name else "left", no_wrap=True)
-        rows = [(each.method, each.probabilities, each.kept, f"{1 - each.worse_than:.0%}") for each in deletion.curves]
+        rows = [
+            (each.method, each.probabilities, each.kept, f"{1 - each.worse_than:.0%}") for each in deletion.curves
+        ]
         rows.append(("random order", deletion.random_mean, deletion.random_kept, ""))
         most = max(max(curve) for _, curve, *_ in rows)
         best = min(kept for _, _, kept, _ in rows)

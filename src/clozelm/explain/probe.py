@@ -55,11 +55,7 @@ class Probe:
 
     def __init__(self, model: MaskedLM, tokenizer: Tokenizer, question: Question) -> None:
         """Ask ``model``; the target is the expected word, or else the model's own answer."""
-        if model.reading.is_causal:
-            raise ModelError(
-                "This model reads the left side alone and predicts the next piece, so there is no mask to explain: "
-                "explain a masked language model."
-            )
+        refuse_causal(model)
         self.model = model
         self.tokenizer = tokenizer
         self.question = question
@@ -95,7 +91,7 @@ class Probe:
         windows = [window for chain in steps for window in chain]
         owners = [(number, step) for number, chain in enumerate(steps) for step in range(len(chain))]
         log_probability, seen = np.zeros(len(variations)), [None] * len(variations)
-        for index, row in self._rows(windows):
+        for index, row in answers(self.model, windows):
             number, step = owners[index]
             log_probability[number] += row[self.target[step]] if self.target[step] >= 0 else 0.0
             if step == 0 and look is not None:
@@ -113,9 +109,7 @@ class Probe:
 
     def best(self, row: NDArray[np.float64], top: int) -> list[Guess]:
         """Return the most probable pieces of a row of log-probabilities, best first."""
-        allowed = row[: self.width]
-        order = np.argsort(-allowed, kind="stable")[:top].tolist()
-        return [Guess(one, self.tokenizer.piece_text(one), float(np.exp(allowed[one]))) for one in order]
+        return best(self.tokenizer, row, top)
 
     def rank(self, row: NDArray[np.float64]) -> int:
         """Return the rank of the target's first piece in a row, from 1; pieces as probable do not count against."""
@@ -125,15 +119,32 @@ class Probe:
         """Return KL(full context || row) in nats: how far the whole answer moved."""
         return float(np.sum(np.exp(self.full) * (self.full - row)))
 
-    @torch.inference_mode()
-    def _rows(self, windows: Sequence[Window]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Yield for every window, in any order, its number and the log-probabilities at its mask."""
-        device = self.model.decoder_weight.device
-        with evaluating(self.model):
-            for batch, scored, owners in window_batches(windows):
-                logits = self.model(batch.to(device), scored.to(device))
-                rows = logits.double().log_softmax(dim=-1).cpu().numpy()
-                yield from zip(owners, rows, strict=True)
+
+@torch.inference_mode()
+def answers(model: MaskedLM, windows: Sequence[Window]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield for every column asked of windows, in any order of these, the window and float64[vocab] log-probabilities."""
+    device = model.decoder_weight.device
+    with evaluating(model):
+        for batch, scored, owners in window_batches(windows):
+            logits = model(batch.to(device), scored.to(device))
+            rows = logits.double().log_softmax(dim=-1).cpu().numpy()
+            yield from zip(owners, rows, strict=True)
+
+
+def best(tokenizer: Tokenizer, row: NDArray[np.float64], top: int) -> list[Guess]:
+    """Return the most probable pieces of a row of log-probabilities, best first."""
+    allowed = row[: tokenizer.vocab_size]
+    order = np.argsort(-allowed, kind="stable")[:top].tolist()
+    return [Guess(one, tokenizer.piece_text(one), float(np.exp(allowed[one]))) for one in order]
+
+
+def refuse_causal(model: MaskedLM) -> None:
+    """Refuse a model that has no use for masks."""
+    if model.reading.is_causal:
+        raise ModelError(
+            "This model reads the left side alone and predicts the next piece, so it fills no mask: name a masked "
+            "language model."
+        )
 
 
 def log_odds(log_probability: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:

@@ -20,6 +20,7 @@ from clozelm.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from clozelm.explain.explain import Explanation
+    from clozelm.flows.trace import TraceReport
     from clozelm.infer.generate import Generated
     from clozelm.infer.minimal_pairs import PairsResult
     from clozelm.text.pair_files import Pair
@@ -111,6 +112,15 @@ class Model:
         from clozelm.explain.explain import explain
 
         return explain(self.masked_lm, self.tokenizer, text, word=word, mask=mask, top=top, seed=seed)
+
+    def trace(self, text: str, **choices: Any) -> TraceReport:
+        """Return the four steps of masked language modelling on one sentence; see ``clozelm.flows.trace.trace``.
+
+        The update is taken on a copy: this model stays as it is.
+        """
+        from clozelm.flows.trace import trace
+
+        return trace(self.masked_lm, self.tokenizer, text, **choices)
 
     def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> TextEvaluation:
         """Measure the model on text files with fixed masks; see ``clozelm.train.evaluate.evaluate``."""

@@ -9,6 +9,7 @@ from clozelm.explain.explain import Explanation
 from clozelm.explain.faithful import Deletion
 from clozelm.explain.probe import Guess
 from clozelm.report.attention_map import MOST_PIECES, attention_map
+from clozelm.report.comparison import capital
 from clozelm.report.explanation_words import (
     ASKED,
     METHODS,
@@ -25,7 +26,6 @@ from clozelm.report.explanation_words import (
     undecided,
     value_written,
 )
-from clozelm.report.comparison import capital
 from clozelm.report.page_parts import document, legend, plain
 from clozelm.report.svg import Line, line_chart
 
@@ -108,7 +108,7 @@ def _belief(found: Explanation) -> Iterator[str]:
     yield '<div class="charts"><figure>'
     yield f"<figcaption>{legend([*names, (_RANDOM, f'{deletion.orders} random orders, 5% to 95%')])}</figcaption>"
     yield f"{chart.inline()}</figure><div>"
-    yield '<table><thead><tr><th>order</th><th>it keeps, on average</th><th>beats random</th></tr></thead><tbody>'
+    yield "<table><thead><tr><th>order</th><th>it keeps, on average</th><th>beats random</th></tr></thead><tbody>"
     for curve in sorted(deletion.curves, key=lambda one: one.area):
         yield f"<tr><th>{plain(curve.method)}</th><td><b>{curve.kept:.0%}</b></td><td>{1 - curve.worse_than:.0%}</td></tr>"
     yield f"<tr><th>random</th><td>{deletion.random_kept:.0%}</td><td></td></tr></tbody></table>"
@@ -141,7 +141,7 @@ def _layers(found: Explanation) -> Iterator[str]:
     for each in found.layers:
         name = "before" if each.layer == 0 else each.layer
         yield f'<tr><th>{name}</th><td class="left chips">{_chips(each.guesses)}</td>'
-        yield f'<td>{_bar(each.probability / most)}</td><td>{percent(each.probability)}</td><td>{each.rank:,}</td></tr>'
+        yield f"<td>{_bar(each.probability / most)}</td><td>{percent(each.probability)}</td><td>{each.rank:,}</td></tr>"
     yield "</tbody></table></div></section>"
 
 

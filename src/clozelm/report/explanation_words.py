@@ -79,7 +79,8 @@ def side_text(explanation: Explanation, side: str) -> str:
     for text, word in stretches(explanation.prompt):
         is_word = word is not None and word != ASKED
         is_read = side == "both" or (
-            is_word and (columns[word][-1] < first if side == "left" else side == "right" and columns[word][0] > last)
+            is_word
+            and (columns[word][-1] < first if side == "left" else side == "right" and columns[word][0] > last)
         )
         written.append(text if is_read or not is_word else "▒" * len(text))
     return "".join(written)
@@ -119,7 +120,9 @@ def swap_said(explanation: Explanation) -> str:
     if not found:
         return "No word could be swapped for another that the model finds likely there."
     if not changing:
-        return f"None of {len(found)} likely swaps of one word changes the first guess; these move the guesses most."
+        return (
+            f"None of {len(found)} likely swaps of one word changes the first guess; these move the guesses most."
+        )
     return f"{changing} of {len(found)} likely swaps of one word change the first guess; the likeliest come first."
 
 

@@ -1,0 +1,93 @@
+"""How the four steps are put into words, the same in a terminal and on a page; reads the plain data of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clozelm.report.explanation_words import percent
+
+Trace = Mapping[str, Any]
+STEPS = (
+    "The pieces the model reads",
+    "What is hidden, and why",
+    "What it predicts, from both sides",
+    "The loss, one update, and the same prediction after it",
+)
+_FATES = {
+    "mask": "becomes {shown}, as 8 of 10 hidden pieces do: it has to be found out from its context",
+    "random": "becomes {shown}, a random piece, as 1 of 10 hidden pieces do: what is written may be wrong",
+    "keep": "stays as it is, as 1 of 10 hidden pieces do, and is predicted all the same: the model cannot tell",
+}
+
+
+def pieces_said(trace: Trace) -> str:
+    """Say how many words and pieces there are."""
+    words = len({piece["word"] for piece in trace["pieces"]} - {None})
+    inner = sum(piece["word"] is not None for piece in trace["pieces"])
+    later = sum(piece["word"] is not None and not piece["begins_word"] for piece in trace["pieces"])
+    ends = [piece["token"] for piece in (trace["pieces"][0], trace["pieces"][-1])]
+    split = f", {later} of them later parts of words" if later else ""
+    return (
+        f"{words} {'word' if words == 1 else 'words'} are {inner} pieces of the vocabulary{split}; {ends[0]} and "
+        f"{ends[1]} mark where the text begins and ends. Every piece has a number, and the model reads only that."
+    )
+
+
+def hidden_said(trace: Trace) -> str:
+    """Say how pieces were chosen."""
+    count = len(trace["predictions"])
+    if trace["hide"]:
+        return f"You chose to hide {', '.join(trace['hide'])}."
+    inner = sum(piece["word"] is not None for piece in trace["pieces"])
+    return (
+        f"{trace['rate']:.0%} of {inner} pieces are drawn, and at least one: here {count}, by seed {trace['seed']}. "
+        "Another seed draws others, and in training every pass over a text does."
+    )
+
+
+def fate_said(trace: Trace, piece: Mapping[str, Any]) -> str:
+    """Say what became of a hidden piece."""
+    if trace["hide"]:
+        return f"becomes {piece['shown']}"
+    return _FATES[piece["fate"]].format(shown=piece["shown"])
+
+
+def shown_at(trace: Trace) -> list[tuple[str, Mapping[str, Any] | None]]:
+    """Return what stands in every column, with the hidden piece where there is one."""
+    hidden = {one["piece"]["column"]: one["piece"] for one in trace["predictions"]}
+    return [
+        (hidden[column]["shown"] if column in hidden else piece["token"], hidden.get(column))
+        for column, piece in enumerate(trace["pieces"])
+    ]
+
+
+def loss_said(trace: Trace) -> str:
+    """Say what the loss is made of."""
+    update, found = trace["update"], [one["both"]["probability"] for one in trace["predictions"]]
+    before, even = f"{update['loss_before']:.2f}", f"{update['loss_even']:.2f}"
+    if len(found) == 1:
+        made = f"-ln {percent(found[0])} = {before} nats"
+    else:
+        each = ", ".join(percent(one) for one in found[:4]) + (", …" if len(found) > 4 else "")
+        made = f"the mean of -ln of {each} = {before} nats"
+    return f"The loss is {made}. Guessing evenly among all pieces would cost {even}."
+
+
+def step_said(trace: Trace) -> str:
+    """Say what the update did."""
+    update = trace["update"]
+    return (
+        f"The gradient says how each of {update['weights']:,} weights changes the loss (norm "
+        f"{update['gradient_norm']:.2f}). AdamW takes one step against it, at a learning rate of "
+        f"{update['learning_rate']:g}: no weight moves by more than {update['moved']:.1g}."
+    )
+
+
+def after_said(trace: Trace) -> str:
+    """Say what the step changed."""
+    update = trace["update"]
+    return (
+        f"The same prediction now costs {update['loss_after']:.2f} nats instead of {update['loss_before']:.2f}. "
+        "Training is this, over and over, on many sentences at once. The step was taken on a copy: nothing was written."
+    )
