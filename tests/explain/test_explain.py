@@ -239,7 +239,7 @@ def test_mistakes() -> None:
     with pytest.raises(ClozeError, match="top=0"):
         explain(model, TOKENIZER, TEXT, top=0)
     model.reading = Reading("left", ahead=True)
-    with pytest.raises(ClozeError, match="predicts the next piece"):
+    with pytest.raises(ClozeError, match="predicts the next piece, so it fills no mask"):
         explain(model, TOKENIZER, TEXT)
     damaged = tiny_models.tiny_model("bert")
     damaged.head.bias.data.fill_(math.nan)

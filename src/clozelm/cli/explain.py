@@ -32,9 +32,7 @@ def explain(
     word: Annotated[
         str | None, typer.Option(help="The word you expect; explained in place of the model's first guess.")
     ] = None,
-    mask: Annotated[
-        int | None, typer.Option(help="Which mask to explain, from 1, where there are several.")
-    ] = None,
+    mask: Annotated[int | None, typer.Option(help="Which mask to explain, from 1, of several.")] = None,
     top: Annotated[int, typer.Option(help="How many guesses to show.", min=1)] = 5,
     seed: Annotated[int, typer.Option(help="Seed of the random orders methods are held against.", min=0)] = 0,
     html: Annotated[Path | None, typer.Option(help="Page to write, with pictures.")] = None,

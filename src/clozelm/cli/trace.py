@@ -90,7 +90,7 @@ def _pieces(console: "Console", trace: Mapping[str, Any]) -> None:
 def _hidden(console: "Console", trace: Mapping[str, Any]) -> None:
     from rich.text import Text
 
-    from clozelm.report.trace_words import fate_said, hidden_said, shown_at
+    from clozelm.report.trace_words import fates_said, hidden_said, shown_at
 
     line = Text("  ")
     for token, piece in shown_at(trace):
@@ -98,10 +98,8 @@ def _hidden(console: "Console", trace: Mapping[str, Any]) -> None:
         line.append(f" {token} " if piece else token, style).append(" ")
     console.print(line, end="\n\n")
     console.print(Text(hidden_said(trace)))
-    for one in trace["predictions"]:
-        console.print(
-            Text.assemble("  ", (one["piece"]["truth"], "bold"), " ", fate_said(trace, one["piece"]), ".")
-        )
+    for truths, said in fates_said(trace):
+        console.print(Text.assemble("  ", (truths, "bold"), f" {said}"))
 
 
 def _predicted(console: "Console", trace: Mapping[str, Any]) -> None:

@@ -122,7 +122,7 @@ class Probe:
 
 @torch.inference_mode()
 def answers(model: MaskedLM, windows: Sequence[Window]) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield for every column asked of windows, in any order of these, the window and float64[vocab] log-probabilities."""
+    """Yield for every column asked of windows, in any order, the window and float64[vocab] log-probabilities."""
     device = model.decoder_weight.device
     with evaluating(model):
         for batch, scored, owners in window_batches(windows):

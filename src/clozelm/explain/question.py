@@ -91,7 +91,7 @@ def read_question(
 
 
 class _Mark(NamedTuple):
-    """A mask: where it stands in the text as it is read and as it was given, and the white space before it there."""
+    """A mask: where it stands in the text as it is read and as it was given, and the space before it there."""
 
     span: tuple[int, int]
     typed: tuple[int, int]

@@ -137,8 +137,8 @@ def trace(
 ) -> TraceReport:
     """Mask a sentence as training does, predict what is hidden, take one step on a copy, and predict again.
 
-    Words of ``hide`` become masks; without them pieces are drawn by ``seed`` at ``rate``, of which 80% become masks,
-    10% random pieces, and 10% stay (Devlin et al. 2018, 3.1). Nothing of the model changes.
+    Words of ``hide`` become masks; without them pieces are drawn by ``seed`` at ``rate``, of which 80% become
+    masks, 10% random pieces, and 10% stay (Devlin et al. 2018, 3.1). Nothing of the model changes.
     """
     refuse_causal(model)
     if not 0 < learning_rate < math.inf:
@@ -192,11 +192,11 @@ def _read(tokenizer: Tokenizer, text: str, room: int) -> tuple[Encoded, str | No
     if len(encoded.ids) <= room:
         return encoded, None
     notice = f"The text has {len(encoded.ids)} pieces, of which the first {room} are traced."
-    return Encoded(*(each[:room] for each in encoded)), notice
+    return Encoded(encoded.ids[:room], encoded.word_starts[:room], encoded.offsets[:room]), notice
 
 
 def _words(tokenizer: Tokenizer, encoded: Encoded) -> tuple[list[int | None], list[bool]]:
-    """Return for every piece, those around the sentence included, the number of its word, and whether it begins it."""
+    """Return of every piece, with those around the sentence, the number of its word and whether it begins it."""
     skipped = tokenizer.vocabulary.special_ids - {tokenizer.vocabulary.unk_id}
     is_special = [piece in skipped for piece in encoded.ids.tolist()]
     number = np.cumsum(encoded.word_starts) - 1

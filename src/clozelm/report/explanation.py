@@ -58,7 +58,8 @@ def _head(found: Explanation, model: str) -> Iterator[str]:
 def _answer(found: Explanation) -> Iterator[str]:
     yield '<section><h2>What the model says</h2><div class="narrow"><table><tbody>'
     for guess in found.answer.guesses:
-        yield f"<tr><th>{plain(guess.text)}</th><td>{_bar(guess.probability)}</td><td>{percent(guess.probability)}</td></tr>"
+        yield f"<tr><th>{plain(guess.text)}</th><td>{_bar(guess.probability)}</td>"
+        yield f"<td>{percent(guess.probability)}</td></tr>"
     yield f'</tbody></table></div><p class="fine">It is {plain(undecided(found.answer))}.</p></section>'
 
 
@@ -66,14 +67,15 @@ def _words(found: Explanation) -> Iterator[str]:
     methods = found.words.attributions
     yield "<section><h2>Which words it rests on</h2>"
     yield (
-        "<p>Four methods give every word a share in the answer. They ask in different ways, and need not agree; the "
+        "<p>Four methods give every word a share in the answer. They ask in different ways and need not agree; the "
         "next section says which to believe here.</p>"
     )
     best = believed(found.words) if found.words.deletion.curves else -1
     for number, each in enumerate(methods):
         badge = ' <span class="badge">▲ most faithful here</span>' if number == best else ""
         yield f'<div class="method{" best" * (number == best)}"><h3>{plain(capital(each.method))}{badge}</h3>'
-        yield f'<p class="words">{_coloured(found, each)}</p><p class="fine">{plain(METHODS[each.method])}</p></div>'
+        about = plain(METHODS[each.method])
+        yield f'<p class="words">{_coloured(found, each)}</p><p class="fine">{about}</p></div>'
     yield "<details><summary>All numbers</summary>"
     yield '<div class="wide long"><table><thead><tr><th>word</th>'
     yield from (f"<th>{plain(each.method)}<small>{plain(each.unit)}</small></th>" for each in methods)
@@ -94,9 +96,9 @@ def _belief(found: Explanation) -> Iterator[str]:
         yield "</section>"
         return
     yield (
-        "<p>Words are hidden one after another, those that a method names first. A method that knows what carries the "
-        "answer makes the curve fall early. Occlusion has it easy: the test asks its own question, many words at a "
-        "time.</p>"
+        "<p>Words are hidden one after another, those that a method names first. A method that knows what carries "
+        "the answer makes the curve fall early. Occlusion has it easy: the test asks its own question, many words "
+        "at a time.</p>"
     )
     names = [(number, curve.method) for number, curve in enumerate(deletion.curves)]
     chart = line_chart(
@@ -110,7 +112,8 @@ def _belief(found: Explanation) -> Iterator[str]:
     yield f"{chart.inline()}</figure><div>"
     yield "<table><thead><tr><th>order</th><th>it keeps, on average</th><th>beats random</th></tr></thead><tbody>"
     for curve in sorted(deletion.curves, key=lambda one: one.area):
-        yield f"<tr><th>{plain(curve.method)}</th><td><b>{curve.kept:.0%}</b></td><td>{1 - curve.worse_than:.0%}</td></tr>"
+        yield f"<tr><th>{plain(curve.method)}</th><td><b>{curve.kept:.0%}</b></td>"
+        yield f"<td>{1 - curve.worse_than:.0%}</td></tr>"
     yield f"<tr><th>random</th><td>{deletion.random_kept:.0%}</td><td></td></tr></tbody></table>"
     yield '<p class="fine">Shares of the probability with no word hidden, over the whole way; less is better.</p>'
     yield "</div></div></section>"
@@ -132,7 +135,7 @@ def _layers(found: Explanation) -> Iterator[str]:
     target = plain(found.answer.target.text)
     yield "<section><h2>Layer by layer</h2>"
     yield (
-        "<p>What the model would say if it stopped after a layer: the mask's vector is read by the model's own head. "
+        "<p>What the model would say if it stopped after a layer: its own head reads the mask's vector there. "
         "Early layers were never meant to be read, so their guesses only show how the answer takes shape.</p>"
     )
     yield '<div class="wide"><table><thead><tr><th>layer</th><th class="left">guesses</th>'
@@ -141,7 +144,8 @@ def _layers(found: Explanation) -> Iterator[str]:
     for each in found.layers:
         name = "before" if each.layer == 0 else each.layer
         yield f'<tr><th>{name}</th><td class="left chips">{_chips(each.guesses)}</td>'
-        yield f"<td>{_bar(each.probability / most)}</td><td>{percent(each.probability)}</td><td>{each.rank:,}</td></tr>"
+        yield f"<td>{_bar(each.probability / most)}</td><td>{percent(each.probability)}</td>"
+        yield f"<td>{each.rank:,}</td></tr>"
     yield "</tbody></table></div></section>"
 
 
@@ -164,8 +168,8 @@ def _sides(found: Explanation) -> Iterator[str]:
 def _swaps(found: Explanation) -> Iterator[str]:
     yield f"<section><h2>Small edits</h2><p>{plain(swap_said(found))}</p>"
     if found.swaps:
-        yield '<div class="wide"><table><thead><tr><th>edit</th><th>how likely there</th><th class="left">it then says</th>'
-        yield f'<th>"{plain(found.answer.target.text)}"</th></tr></thead><tbody>'
+        yield '<div class="wide"><table><thead><tr><th>edit</th><th>how likely there</th>'
+        yield f'<th class="left">it then says</th><th>"{plain(found.answer.target.text)}"</th></tr></thead><tbody>'
     for swap in found.swaps[:_MOST_SWAPS]:
         yield f"<tr><th>{plain(swap.old)} → {plain(swap.new)}</th><td>{percent(swap.likely)}</td>"
         yield f'<td class="left chips">{_chips([swap.answer])}</td><td>{percent(swap.probability)}</td></tr>'
@@ -176,10 +180,11 @@ def _looks(found: Explanation) -> Iterator[str]:
     attention = found.attention
     yield "<section><h2>Where the mask looks</h2>"
     yield (
-        "<p>Each head of a layer spreads its attention over the pieces; here is what the mask's own row has for words. "
+        "<p>Each head of a layer spreads its attention over the pieces; here is what the mask has for words. "
         "What a head looks at need not matter: that is for the methods above.</p>"
     )
-    yield '<div class="wide long"><table><thead><tr><th>layer</th><th>head</th><th class="left">words</th></tr></thead><tbody>'
+    yield '<div class="wide long"><table><thead><tr><th>layer</th><th>head</th>'
+    yield '<th class="left">words</th></tr></thead><tbody>'
     looks = attention.weights[:, :, list(attention.asking)].mean(axis=2)
     for layer, heads in enumerate(looks):
         for head, row in enumerate(heads):
@@ -216,7 +221,7 @@ def _maps(found: Explanation) -> Iterator[str]:
 def _sources() -> Iterator[str]:
     yield (
         '<footer><p class="fine">Integrated gradients: Sundararajan et al. 2017. Attention rollout: Abnar &amp; '
-        "Zuidema 2020. Deletion curves: Petsiuk et al. 2018. Reading layers off early: nostalgebraist 2020. KL is the "
+        "Zuidema 2020. Deletion curves: Petsiuk et al. 2018. Reading layers early: nostalgebraist 2020. KL is the "
         "Kullback-Leibler divergence from the answer with all words.</p></footer>"
     )
 

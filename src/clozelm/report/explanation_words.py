@@ -77,12 +77,12 @@ def side_text(explanation: Explanation, side: str) -> str:
     columns = explanation.prompt.columns
     written = []
     for text, word in stretches(explanation.prompt):
-        is_word = word is not None and word != ASKED
-        is_read = side == "both" or (
-            is_word
-            and (columns[word][-1] < first if side == "left" else side == "right" and columns[word][0] > last)
-        )
-        written.append(text if is_read or not is_word else "▒" * len(text))
+        if word is None or word == ASKED:
+            written.append(text)
+            continue
+        is_left, is_right = columns[word][-1] < first, columns[word][0] > last
+        is_read = {"both": True, "left": is_left, "right": is_right, "none": False}[side]
+        written.append(text if is_read else "▒" * len(text))
     return "".join(written)
 
 
@@ -120,9 +120,7 @@ def swap_said(explanation: Explanation) -> str:
     if not found:
         return "No word could be swapped for another that the model finds likely there."
     if not changing:
-        return (
-            f"None of {len(found)} likely swaps of one word changes the first guess; these move the guesses most."
-        )
+        return f"None of {len(found)} likely swaps of one word changes the first guess; these move them most."
     return f"{changing} of {len(found)} likely swaps of one word change the first guess; the likeliest come first."
 
 

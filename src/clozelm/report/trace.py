@@ -11,7 +11,7 @@ from clozelm.report.trace_words import (
     STEPS,
     Trace,
     after_said,
-    fate_said,
+    fates_said,
     hidden_said,
     loss_said,
     pieces_said,
@@ -32,8 +32,8 @@ def _head(trace: Trace, model: str) -> Iterator[str]:
     yield '<header><p class="kind">Masked language modelling in four steps</p>'
     yield f"<h1>{plain(trace['text'])}</h1>"
     yield (
-        f'<p class="terms">Model {plain(model)}. Part of a text is hidden, the model predicts it from both sides, and '
-        "learns from how wrong it was (Devlin et al. 2018).</p></header>"
+        f'<p class="terms">Model {plain(model)}. Part of a text is hidden, the model predicts it from both sides, '
+        "and learns from how wrong it was (Devlin et al. 2018).</p></header>"
     )
     if trace["notice"]:
         yield f'<p class="warning">{plain(trace["notice"])}</p>'
@@ -59,8 +59,8 @@ def _hidden(trace: Trace) -> Iterator[str]:
         under = f"<small>{plain(piece['truth'])}</small>" if piece else ""
         yield f"<span{kind}>{plain(token)}{under}</span>"
     yield f"</div><p>{plain(hidden_said(trace))}</p><ul>"
-    for one in trace["predictions"]:
-        yield f"<li><b>{plain(one['piece']['truth'])}</b> {plain(fate_said(trace, one['piece']))}.</li>"
+    for truths, said in fates_said(trace):
+        yield f"<li><b>{plain(truths)}</b> {plain(said)}</li>"
     yield "</ul></section>"
 
 

@@ -44,9 +44,7 @@ def one_step(model: MaskedLM, window: Window, labels: NDArray[np.int64], *, lear
     logits = twin(batch, torch.tensor(window.columns, device=device))
     loss = torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(labels).to(device))
     if not torch.isfinite(loss):
-        raise TrainingError(
-            f"The loss of this sentence is {float(loss.detach())}: the model's weights are damaged."
-        )
+        raise TrainingError(f"The loss of this sentence is {float(loss.detach())}: the weights are damaged.")
     before = [parameter.detach().clone() for parameter in twin.parameters()]
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser = build(
