@@ -133,7 +133,7 @@ def test_traced_for_a_person(model: Path, cloze: Cloze) -> None:
     said = cloze("trace", model, WHOLE, "--hide", "mat")
     assert all(f" {step}  " in said for step in range(1, 5))
     assert "You chose to hide mat" in said
-    assert "The step was taken on a copy: nothing was\nwritten." in said or "nothing was written" in said
+    assert "The step was taken on a copy: nothing was written." in " ".join(said.split())
     assert max(map(len, said.splitlines())) <= 80
 
 

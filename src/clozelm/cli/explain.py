@@ -83,7 +83,7 @@ def _show_answer(console: "Console", found: "Explanation") -> None:
     )
 
     method = found.words.attributions[believed(found.words)]
-    shades = dict(enumerate(strengths(method.values)))
+    shades = dict(enumerate(strengths(method)))
     line = Text()
     for text, number in stretches(found.prompt):
         if number is None:
@@ -110,7 +110,7 @@ def _show_words(console: "Console", found: "Explanation") -> None:
     table.add_column("", no_wrap=True, max_width=24)
     for each in methods:
         table.add_column(_SHORT[each.method], justify="right", no_wrap=True)
-    shades = [strengths(each.values) for each in methods]
+    shades = [strengths(each) for each in methods]
     weight = [max(abs(shade[number]) for shade in shades) for number in range(len(found.prompt.words))]
     kept = sorted(sorted(range(len(weight)), key=lambda number: -weight[number])[:_MOST_WORDS])
     for number in kept:
@@ -139,7 +139,7 @@ def _show_belief(console: "Console", found: "Explanation") -> None:
             (each.method, each.probabilities, each.kept, f"{1 - each.worse_than:.0%}") for each in deletion.curves
         ]
         rows.append(("random order", deletion.random_mean, deletion.random_kept, ""))
-        most = max(max(curve) for _, curve, *_ in rows)
+        most = min(max(max(curve) for _, curve, *_ in rows), 2 * deletion.random_mean[0])
         best = min(kept for _, _, kept, _ in rows)
         for name, curve, kept, beats in rows:
             style = "bold" if kept == best else ""
@@ -271,4 +271,4 @@ def _shaded(text: str, strength: float) -> "Text":
 
 def _spark(values: list[float], most: float) -> str:
     """Draw a curve in one line."""
-    return "".join(_BLOCKS[max(1, round(8 * value / most))] for value in values)
+    return "".join(_BLOCKS[min(8, max(1, round(8 * value / most)))] for value in values)

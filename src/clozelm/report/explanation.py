@@ -110,12 +110,12 @@ def _belief(found: Explanation) -> Iterator[str]:
     yield '<div class="charts"><figure>'
     yield f"<figcaption>{legend([*names, (_RANDOM, f'{deletion.orders} random orders, 5% to 95%')])}</figcaption>"
     yield f"{chart.inline()}</figure><div>"
-    yield "<table><thead><tr><th>order</th><th>it keeps, on average</th><th>beats random</th></tr></thead><tbody>"
+    yield "<table><thead><tr><th>order</th><th>it keeps</th><th>beats random</th></tr></thead><tbody>"
     for curve in sorted(deletion.curves, key=lambda one: one.area):
         yield f"<tr><th>{plain(curve.method)}</th><td><b>{curve.kept:.0%}</b></td>"
         yield f"<td>{1 - curve.worse_than:.0%}</td></tr>"
     yield f"<tr><th>random</th><td>{deletion.random_kept:.0%}</td><td></td></tr></tbody></table>"
-    yield '<p class="fine">Shares of the probability with no word hidden, over the whole way; less is better.</p>'
+    yield '<p class="fine">Mean share of its probability that the answer keeps on the way; less is better.</p>'
     yield "</div></div></section>"
 
 
@@ -228,7 +228,7 @@ def _sources() -> Iterator[str]:
 
 def _coloured(found: Explanation, method: Attribution) -> str:
     """Return the text with its words on the colours of a method."""
-    shades = strengths(method.values)
+    shades = strengths(method)
     parts = []
     for text, number in stretches(found.prompt):
         if number is None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
+from clozelm.explain.attribute import Attribution
 from clozelm.explain.explain import Answer, Explanation, Prompt, Words
 
 METHODS = {
@@ -14,6 +14,7 @@ METHODS = {
     "attention rollout": "follow attention back from the mask; knows nothing of the answer",
 }
 ASKED = -1
+_LEAST_FULL = {"nats of log-odds": 0.25, "nats": 0.1, "share": 0.1}  # what has the full colour at least
 SIDES = {"both": "both sides", "left": "left alone", "right": "right alone", "none": "neither"}
 
 
@@ -58,10 +59,13 @@ def believed(words: Words) -> int:
     return 0 if best is None else words.deletion.curves.index(best)
 
 
-def strengths(values: Sequence[float]) -> list[float]:
-    """Return values as shares of the greatest in size, from -1 to 1."""
-    most = max((abs(value) for value in values), default=0.0) or 1.0
-    return [value / most for value in values]
+def strengths(method: Attribution) -> list[float]:
+    """Return what a method gives to words as shares of the greatest in size, from -1 to 1.
+
+    Where all are small, so are the shares: noise gets no colour.
+    """
+    most = max([abs(value) for value in method.values] + [_LEAST_FULL[method.unit]])
+    return [value / most for value in method.values]
 
 
 def value_written(value: float, unit: str) -> str:
