@@ -73,7 +73,8 @@ class Deletion:
         return (
             f"{said[0].upper()}{said[1:]}: while they are hidden in {'its' if is_one else 'their'} order it keeps "
             f"{best.kept:.0%} of its probability on average, in a random order {self.random_kept:.0%}."
-            + " More than 100% says that the context as a whole speaks against the answer." * (self.random_kept > 1)
+            + " More than 100% says that the context as a whole speaks against the answer."
+            * (self.random_kept > 1)
         )
 
 
