@@ -1,6 +1,8 @@
 """`cloze explain`: why a model fills a mask as it does."""
 
 import json
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +45,8 @@ def explain(
     from clozelm.flows.explain import write_page
     from clozelm.flows.model import load
 
-    found = load(model, device=device).explain(text, word=word, mask=mask, top=top, seed=seed)
+    with _waiting():
+        found = load(model, device=device).explain(text, word=word, mask=mask, top=top, seed=seed)
     if html is not None:
         write_page(found, html, model=model)
     if found.prompt.notice:
@@ -54,6 +57,15 @@ def explain(
     _show(found)
     if html is not None:
         typer.echo(f"Page: {html}")
+
+
+def _waiting() -> "AbstractContextManager[object]":
+    """Show that something is being done, where somebody watches."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status("Asking the model from all sides ...")
 
 
 def _show(found: "Explanation") -> None:

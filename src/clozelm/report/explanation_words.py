@@ -37,8 +37,8 @@ def signed(value: float, digits: int = 2) -> str:
 def undecided(answer: Answer) -> str:
     """Say how undecided a model is."""
     choices = math.exp(answer.entropy)
-    like = "about one piece" if choices < 1.5 else f"{choices:,.0f} equally likely pieces"
-    return f"as undecided as between {like} (entropy {answer.entropy:.2f} of at most {answer.highest:.2f} nats)"
+    like = f"as undecided as between {choices:,.0f} equally likely pieces" if choices >= 1.5 else "hardly undecided"
+    return f"{like} (entropy {answer.entropy:.2f} of at most {answer.highest:.2f} nats)"
 
 
 def target_said(answer: Answer) -> str:
