@@ -28,6 +28,8 @@ COMMANDS = (
     "finetune",
     "predict",
     "evaluate",
+    "errors",
+    "doctor",
     "fill",
     "score",
     "minimal-pairs",
