@@ -35,7 +35,7 @@ def errors(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
 ) -> None:
-    """Show where MODEL fails on TEXT: by frequency, kind of word, place; its confidence, mistakes and confusions."""
+    """Show where MODEL fails on TEXT: by frequency, kind of word, place; confidence, mistakes, confusions."""
     from clozelm.data.prepare import PrepareSettings
     from clozelm.flows.errors import check_text, find_errors, save_page
     from clozelm.flows.model import load

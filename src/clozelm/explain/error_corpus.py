@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,8 @@ def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path) -> WordCoun
     encoder, words = BatchEncoder(tokenizer), WordCounts()
     with disk_errors(folder), ExitStack() as stack:
         files = {name: stack.enter_context(open(folder / name, "wb")) for name in _COLUMNS}
-        size = {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size}
-        writer = stack.enter_context(StoreWriter(folder / "tokens", **size))
+        empty = StoreWriter(folder / "tokens", fingerprint=tokenizer.fingerprint, vocab_size=tokenizer.vocab_size)
+        writer = stack.enter_context(empty)
         for batch in _batches(texts):
             encoded = encoder(batch)
             writer.add_many(encoded.ids, encoded.flags, encoded.lengths)
@@ -82,7 +82,7 @@ def _write(texts: Iterable[str], tokenizer: Tokenizer, folder: Path) -> WordCoun
 
 
 def _describe(
-    files: dict[str, IO[bytes]],
+    files: Mapping[str, IO[bytes]],
     words: WordCounts,
     ids: NDArray[np.uint32],
     flags: NDArray[np.uint8],
@@ -93,7 +93,7 @@ def _describe(
     keys, sizes = word_keys(ids, flags)
     words.add(keys)
     shapes, letters = shapes_and_lengths(text, encoder.offsets(text), flags)
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         "shapes": shapes,
         "letters": letters,
         "sentences": sentence_words(flags),

@@ -1,4 +1,4 @@
-"""Which single predictions to show: the most confident mistakes, what is taken for what, where two models differ."""
+"""Which predictions to show: the most confident mistakes, what is taken for what, where two models differ."""
 
 from __future__ import annotations
 

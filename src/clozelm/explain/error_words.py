@@ -1,4 +1,4 @@
-"""What is known of a word before any model sees it: how frequent it is, how it is written, its sentence's length."""
+"""What is known of a word before any model sees it: how frequent it is, how written, its sentence's length."""
 
 from __future__ import annotations
 

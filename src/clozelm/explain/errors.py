@@ -34,7 +34,7 @@ _PLACES = ("mask", "random", "keep")
 
 
 class Answers(NamedTuple):
-    """What a model says of hidden pieces: -log p of the truth in nats, its best piece, and that one's probability."""
+    """What a model says of hidden pieces: -log p of the truth in nats, its best piece and how probable that is."""
 
     losses: NDArray[np.float64]
     best: NDArray[np.int64]
@@ -43,7 +43,7 @@ class Answers(NamedTuple):
 
 @dataclass
 class ModelSums:
-    """Sums of one model by cluster of documents and cell [clusters, cells], or by bin of confidence [clusters, bins].
+    """Sums of one model by cluster of documents and cell [clusters, cells], or bin of confidence [clusters, bins].
 
     ``confidence`` sums the probabilities of the answers.
     """
@@ -62,7 +62,8 @@ class ErrorSums:
     """Everything counted: predictions and what frequencies alone would cost by cluster and cell, and each model's.
 
     A cluster is a document, or where there are more than 2,000 of them several: so many independent units are
-    enough for an interval. ``has_predictions`` tells of every document. ``better`` and ``worse`` hold what the second model predicts better and worse.
+    enough for an interval. ``has_predictions`` tells of every document.
+    ``better`` and ``worse`` hold what the second model predicts better and worse.
     """
 
     counts: NDArray[np.float64]
@@ -172,7 +173,7 @@ def _add(
     def by_cell(values: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         weights = None if values is None else np.tile(values, num_groups)
         size = sums.counts.shape
-        return np.bincount(flat, weights=weights, minlength=size[0] * size[1]).reshape(size)
+        return np.bincount(flat, weights=weights, minlength=size[0] * size[1]).astype(np.float64).reshape(size)
 
     sums.counts += by_cell()
     sums.unigram += by_cell(unigram)

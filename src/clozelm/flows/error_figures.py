@@ -1,4 +1,4 @@
-"""From sums by group and document to figures with intervals, and two models' differences with their significance."""
+"""From sums by group and document to figures with intervals, and two models' differences with significance."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,7 @@ def _written(ids: NDArray[np.int64], tokenizer: Tokenizer) -> str:
     """Write pieces as text with the masks among them, which decoding would leave out."""
     parts: list[str] = []
     edges = [-1, *np.flatnonzero(ids == tokenizer.vocabulary.mask_id).tolist(), len(ids)]
-    for before, after in zip(edges, edges[1:], strict=False):
+    for before, after in pairwise(edges):
         text = tokenizer.decode(ids[before + 1 : after]).strip()
         joins = tokenizer.kind == "wordpiece" and text.startswith("##")
         parts += [f"·{text[2:]}" if joins else text, tokenizer.token(tokenizer.vocabulary.mask_id)]

@@ -74,8 +74,9 @@ def _grid(axis: Axis, height: float, form: str) -> Iterator[str]:
 
 def _row(cell: Mapping[str, Any], scales: Scales, y: float) -> Iterator[str]:
     said = f"{cell['name']}: {cell['predictions']:,} predictions"
-    yield f'<g><title>{escape(said)}</title><text class="name" x="0" y="{y + 4.5:.1f}">{escape(cell["name"])}</text>'
-    share = f"{100 * cell['share']:.0f}%" if cell["share"] >= 0.095 else f"{100 * cell['share']:.1f}%"
+    yield f"<g><title>{escape(said)}</title>"
+    yield f'<text class="name" x="0" y="{y + 4.5:.1f}">{escape(cell["name"])}</text>'
+    share = f"{100 * cell['share']:.{0 if cell['share'] >= 0.095 else 1}f}%"
     yield f'<text class="tick" x="{_SHARE_AT}" y="{y + 4.5:.1f}" text-anchor="end">{share}</text></g>'
     base = scales.loss(cell["unigram"])
     yield f'<line class="base" x1="{base:.1f}" x2="{base:.1f}" y1="{y - 9:.1f}" y2="{y + 9:.1f}"/>'

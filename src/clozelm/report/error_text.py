@@ -61,7 +61,7 @@ def _compared(report: Report) -> str:
 
 
 def findings(report: Report) -> list[str]:
-    """Say where errors cluster: the widest spreads, where context helps least, whether confidence means something."""
+    """Say where errors cluster, where context helps least, and whether confidence means something."""
     said = [*_spreads(report), *_least_help(report), *_confidence(report)]
     return said + ([_where_they_differ(report)] if report["all"]["difference"] is not None else [])
 
@@ -78,6 +78,8 @@ def _solid(group: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _spreads(report: Report) -> Iterator[str]:
     found = []
     for group in report["groups"]:
+        if group["name"] == "place":  # no news
+            continue
         cells = sorted(_solid(group), key=lambda cell: cell["models"][0]["accuracy"]["value"])
         if len(cells) < 2:
             continue
@@ -101,17 +103,16 @@ def _least_help(report: Report) -> Iterator[str]:
     gains = {cell["name"]: cell["unigram"] - cell["models"][0]["loss"]["value"] for cell in cells}
     least, most = min(gains, key=lambda name: gains[name]), max(gains, key=lambda name: gains[name])
     yield (
-        f"Context helps least with words that are {_quoted(least)}: {gains[least]:.2f} nats better than frequencies "
-        f"alone, {gains[most]:.2f} with {_quoted(most)}."
+        f"Context helps least with words that are {_quoted(least)}: {gains[least]:.2f} nats better than "
+        f"frequencies alone, {gains[most]:.2f} with {_quoted(most)}."
     )
 
 
 def _confidence(report: Report) -> Iterator[str]:
     for model, one in zip(report["models"], report["calibration"], strict=True):
         gap = one["confidence"] - one["accuracy"]
-        says = (
-            f"it gives its answers {percent(one['confidence'])} and is right {percent(one['accuracy'])} of the time"
-        )
+        sure, right = percent(one["confidence"]), percent(one["accuracy"])
+        says = f"it gives its answers {sure} and is right {right} of the time"
         error = f"calibration error {percent(one['ece']['value'])}"
         tells = "means its probabilities" if abs(gap) < _CERTAIN else "is too sure" if gap > 0 else "is too careful"
         yield f"{model} {tells}: {says} ({error})."
@@ -143,7 +144,7 @@ def notes(report: Report) -> list[str]:
         f"{report['row_length']}): {report['tokens']:,} tokens in {report['documents']:,} documents.",
         "Intervals are 95% bootstrap intervals over documents, since the predictions of one document are not "
         "independent; cells with predictions in fewer than five documents have none.",
-        f"Words are what the tokenizer cuts out before it makes pieces; how frequent they are is counted {counted}.",
+        f"Words are what the tokenizer cuts out before it makes pieces; their frequency is counted {counted}.",
         "“Frequencies alone” is the loss of knowing only how often each piece occurs in this text.",
         "A dot before a piece (·ing) says that it joins on to the one before it.",
     ]

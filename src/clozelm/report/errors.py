@@ -45,7 +45,7 @@ def _legend(report: Report) -> str:
 
 def _groups(report: Report) -> Iterator[str]:
     yield f"<section><h2>Where errors are</h2>{_legend(report)}"
-    yield '<p class="fine">Marks are with 95% intervals; grey strokes are the loss of knowing frequencies alone: the '
+    yield '<p class="fine">Marks are with 95% intervals; grey strokes are the loss of frequencies alone: the '
     yield "further left of it a mark is, the more the context told. All axes are the same.</p>"
     scales = Scales(report["groups"])
     yield '<div class="charts">'
@@ -70,8 +70,9 @@ def _numbers(report: Report) -> Iterator[str]:
             yield f"<tr><th>{plain(cell['name'])}<small> {plain(group['title'].lower())}</small></th>"
             yield f"<td>{cell['predictions']:,}</td>"
             for model in cell["models"]:
-                yield f"<td>{percent(model['accuracy']['value'])}<small>{percent_interval(model['accuracy'])}</small>"
-                yield f"</td><td>{model['loss']['value']:.3f}</td>"
+                right = model["accuracy"]
+                yield f"<td>{percent(right['value'])}<small>{percent_interval(right)}</small></td>"
+                yield f"<td>{model['loss']['value']:.3f}</td>"
             yield f"<td>{cell['unigram']:.3f}</td>"
             if cell["difference"]:
                 one = cell["difference"]["loss"]
@@ -86,14 +87,15 @@ def _differences(report: Report) -> Iterator[str]:
         return
     old, new = report["models"]
     yield f"<section><h2>{plain(new)} against {plain(old)}</h2>"
-    yield '<p class="fine">The same pieces hidden for both, paired; left of the line the second model is better.</p>'
+    yield '<p class="fine">The same pieces hidden for both; left of the line the second is better.</p>'
     yield '<div class="charts">'
     for group in report["groups"]:
         chart = difference_chart(group, f"{group['title']}: difference of loss")
         if chart is not None:
             sure = sum(is_significant(cell["difference"]["loss"]) for cell in group["cells"])
             said = f"{sure} of {len(group['cells'])} significant"
-            yield f"<figure><figcaption><b>{plain(group['title'])}</b>: {said}</figcaption>{chart.inline()}</figure>"
+            yield f"<figure><figcaption><b>{plain(group['title'])}</b>: {said}</figcaption>"
+            yield f"{chart.inline()}</figure>"
     yield "</div></section>"
 
 
@@ -106,8 +108,8 @@ def _calibration(report: Report) -> Iterator[str]:
         for name, one in zip(report["models"], report["calibration"], strict=True)
     )
     yield f'<figure class="square"><figcaption>{said}</figcaption>{chart.inline()}</figure>'
-    yield '<p class="fine">On the dashed line, answers given with 70% are right 70% of the time; below it the model is '
-    yield "too sure. Grey bars: how many answers there are of each confidence.</p></section>"
+    yield '<p class="fine">On the dashed line, answers given with 70% are right 70% of the time; below it the '
+    yield "model is too sure. Grey bars: how many answers there are of each confidence.</p></section>"
 
 
 def _examples(report: Report) -> Iterator[str]:
@@ -115,8 +117,8 @@ def _examples(report: Report) -> Iterator[str]:
         if mistakes:
             whose = f" of {plain(name)}" if len(report["models"]) > 1 else ""
             yield f"<section><h2>Most confident mistakes{whose}</h2>"
-            yield '<p class="fine">At most one of each confusion; [MASK] in the context was hidden too. Often there is '
-            yield "something to find: a second good answer, noise in the text, a word that is cut oddly.</p>"
+            yield '<p class="fine">At most one of each confusion; [MASK] in the context was hidden too. Often '
+            yield "there is something to find: a second good answer, noise, a word that is cut oddly.</p>"
             number = report["models"].index(name) if report["models"].count(name) == 1 else 0
             yield from _list(mistakes, report, [number])
             yield "</section>"
@@ -142,10 +144,10 @@ def _list(examples: Sequence[Mapping[str, Any]], report: Report, models: Sequenc
             said = one["answers"][number]
             who = f"{plain(report['models'][number])}: " if len(models) > 1 else ""
             kind = "true" if said["answer"] == one["truth"] else "said"
-            yield f'<p class="verdict">{who}<span class="{kind}">{plain(said["answer"])}</span> '
+            yield f'<p class="verdict">{who}answered <span class="{kind}">{plain(said["answer"])}</span> '
             yield f"{percent(said['confidence'])}"
             if kind == "said":
-                yield f', <span class="true">{plain(one["truth"])}</span> {percent(said["truth"], 2)}'
+                yield f'; the truth <span class="true">{plain(one["truth"])}</span> {percent(said["truth"], 2)}'
             yield f' <span class="fine">document {one["document"] + 1:,}</span></p>'
         yield "</li>"
     yield "</ul>"
