@@ -93,7 +93,7 @@ def truncated_documents(facts: StoreFacts) -> Finding | None:
     longest = int(lengths.max(initial=0))
     at_end = int((lengths >= longest - max(1, longest // 500)).sum())
     share = at_end / max(lengths.size, 1)
-    is_wall = lengths.size >= _FEW_DOCUMENTS and longest >= 32 and share > 0.05 and lengths.min() < longest
+    is_wall = lengths.size >= _FEW_DOCUMENTS and longest >= 32 and share > 0.05
     if is_wall:
         what = f"{share:.1%} of the documents end at the same length, {longest:,} tokens: they look cut off."
     elif cut > 0.01 * facts.store.num_documents:

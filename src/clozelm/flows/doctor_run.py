@@ -105,7 +105,7 @@ def unigram_plateau(facts: RunFacts) -> Finding | None:
         return None
     return Finding(
         "warning",
-        f"You are on the unigram plateau: {what} {last:.2f} at step {facts.step:,}, frequencies alone {unigram:.2f}.",
+        f"You are on the unigram plateau: {what} {last:.2f} at step {facts.step:,}, frequencies {unigram:.2f}.",
         "The model answers with frequent pieces whatever the context; all masked models stay there for a while.",
         "Usual causes: too few steps; a learning rate far too high or low; few predictions a step (raise "
         "masking.rate or data.tokens_per_step); documents without context.",
