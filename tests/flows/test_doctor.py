@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from clozelm import hub
 from clozelm.data.store import TokenStore
 from clozelm.errors import DataError
 from clozelm.flows.doctor import examine
@@ -18,7 +19,8 @@ from clozelm.flows.doctor_run import RUN_CHECKS
 from clozelm.flows.doctor_store import Hashes, repeated
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
-from tests import tiny_runs
+from clozelm.types import TokenBatch
+from tests import tiny_models, tiny_runs
 from tests.flows.faults import (
     STEPS,
     UNIGRAM,
@@ -275,7 +277,9 @@ def knowing(tiny_tokenizer: Tokenizer, tiny_store: Path, tmp_path_factory: pytes
 def quiet(model: MaskedLM, store: Path) -> None:
     counts = TokenStore.open(store).unigram_counts()
     with torch.no_grad():
-        model.decoder_weight.mul_(0.5)
+        model.decoder_weight.mul_(0.7)
+        assert model.encoder.embeddings.positions is not None
+        model.encoder.embeddings.positions.weight.mul_(8.0)
         model.head.bias.copy_(torch.log(torch.from_numpy(counts) + 1.0))
         model.head.bias[:5] = -50.0
 
@@ -289,24 +293,23 @@ def test_positions_that_are_not_there(examined: Diagnosis, good_model: Path, tmp
 
 
 def test_late_positions_that_were_never_trained(
-    tiny_tokenizer: Tokenizer, tiny_store: Path, tmp_path: Path
+    tiny_tokenizer: Tokenizer, tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Positions from 100 on that shout down what stands there, in a model that else answers by frequency."""
-    from clozelm import hub
-    from tests import tiny_models
-
+    """A model that knows frequencies alone, and from position 100 on always answers the same."""
     model = tiny_models.tiny_model("bert", vocab_size=tiny_tokenizer.vocab_size, max_positions=256)
     quiet(model, tiny_store)
-    table = model.encoder.embeddings.positions
-    assert table is not None
-    found = {}
-    for name, scale in (("healthy", 0.0), ("faulty", 40.0)):
-        with torch.no_grad():
-            table.weight[100:] = scale * torch.randn(156, 32, generator=torch.Generator().manual_seed(0))
-        tiny_tokenizer.config["model_max_length"] = 256
-        hub.save(model, tiny_tokenizer, tmp_path / name, family="bert")
-        found[name] = examine(tmp_path / name, data=tiny_store)
-    assert_found(found["healthy"], found["faulty"], "positions", says="Late in texts of 256 tokens")
+    tiny_tokenizer.config["model_max_length"] = 256
+    hub.save(model, tiny_tokenizer, tmp_path / "model", family="bert")
+    reach = 1000
+
+    def vectors(self: MaskedLM, batch: TokenBatch, scored: torch.Tensor) -> torch.Tensor:
+        is_late = batch.positions.flatten()[scored] >= reach
+        return is_late[:, None] * 20.0 * self.decoder_weight[50]
+
+    monkeypatch.setattr(MaskedLM, "scored_vectors", vectors)
+    healthy = examine(tmp_path / "model", data=tiny_store)
+    reach = 100
+    assert_found(healthy, examine(tmp_path / "model", data=tiny_store), "positions", says="Late in texts of 256")
 
 
 def test_every_check_is_described() -> None:
