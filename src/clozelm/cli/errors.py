@@ -146,7 +146,7 @@ def _compared(report: dict[str, Any]) -> "Table":
     for letter, name in zip("AB", report["models"], strict=True):
         table.add_row(Text(f"{letter}: {name}", style="dim"))
     for group in report["groups"]:
-        table.add_row(_title(group))
+        table.add_row(Text(group["title"], style="bold"))
         for cell in group["cells"]:
             one = cell["difference"]["loss"]
             sign = ("▲" if one["value"] < 0 else "▼") if is_significant(one) else ""
