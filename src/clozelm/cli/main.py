@@ -28,6 +28,8 @@ COMMANDS = (
     "finetune",
     "predict",
     "evaluate",
+    "errors",
+    "doctor",
     "fill",
     "explain",
     "trace",

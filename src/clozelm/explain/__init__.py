@@ -1,1 +1,1 @@
-"""Why a model fills a mask as it does, seen from inside and from outside."""
+"""Why a model fills a mask as it does, seen from inside and from outside, and where it fails."""

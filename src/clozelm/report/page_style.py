@@ -43,6 +43,7 @@ svg .mark{font-size:14px;text-anchor:middle}
 .line{fill:none;stroke-width:2.2;stroke-linejoin:round}.faint{opacity:.28;stroke-width:1.1}
 .interval{stroke-width:2.4;stroke-linecap:round}
 .band{opacity:.16;stroke:none}.count{fill:var(--soft);opacity:.35}.plane{fill:var(--paper);stroke:var(--rule)}
+.base{stroke:var(--soft);stroke-width:2;opacity:.6}
 .dot{fill:var(--a0);opacity:.5}svg .right{fill:var(--a0)}svg .wrong{fill:var(--a1)}
 """ + "".join(f".c{i}{{stroke:var(--a{i})}}svg .f{i}{{fill:var(--a{i})}}" for i in range(_ARMS))
 
@@ -133,6 +134,7 @@ table.heat.many thead th:not(.corner){writing-mode:vertical-rl;transform:rotate(
 .pieces .later{margin-left:-.25rem;border-style:dashed}
 .pieces .mask{background:rgba(var(--right),.22)}.pieces .random{background:rgba(var(--wrong),.25)}
 .pieces .keep{background:var(--band);border-style:double;border-width:3px}
+.blank{border-bottom:2px solid var(--good);color:var(--good)}
 details summary{cursor:pointer;color:var(--soft);font-size:.85rem}
 pre{background:var(--band);border-radius:8px;padding:.7rem .9rem;white-space:pre-wrap;font-size:.88rem;
  font-family:ui-monospace,"Cascadia Mono",Consolas,monospace;margin:.4rem 0}
