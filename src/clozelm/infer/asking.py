@@ -1,4 +1,4 @@
-"""Questions to a masked language model, many at a time: what stands in a column, or how probable given pieces are."""
+"""Questions to a masked language model, many at a time: what stands in a column, how probable pieces are."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Ask(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """Pieces in one column: their log-probabilities in nats, their ranks among all pieces from 1, and the entropy."""
+    """Pieces in one column: log-probabilities in nats, ranks among all pieces from 1, and the entropy."""
 
     ids: list[int]
     log_probabilities: list[float]

@@ -1,4 +1,4 @@
-"""What could fill one blank of a text while others are open or filled: pieces, answers of open length, listed words."""
+"""What could fill one blank of a text: pieces, answers of open length, listed words."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ from clozelm.infer.written import Word
 from clozelm.text.tokenizer import Tokenizer
 
 _WORDS_AT_ONCE = 256
+_LENGTH_POWER = 0.75
+
+
+def fair_score(log_probability: float, pieces: int) -> float:
+    """Return the log-probability over the number of pieces to the power of 0.75, in nats.
+
+    The sum (power 0) favours short answers, since every piece costs; the mean (power 1) favours long ones, since
+    the later pieces of a word are easy to tell from its first. Of one piece it is the log-probability.
+    """
+    return log_probability / pieces**_LENGTH_POWER
 
 
 class Chosen(NamedTuple):
@@ -47,8 +57,8 @@ class Found:
 
     @property
     def score(self) -> float:
-        """The mean over the pieces, which answers of different lengths are compared by."""
-        return self.log_probability / len(self.chosen)
+        """What answers of different lengths are compared by."""
+        return fair_score(self.log_probability, len(self.chosen))
 
 
 @dataclass(frozen=True)
@@ -153,13 +163,16 @@ class OneBlank:
         begun = yield from self._begun(state, number, words)
         done = [found for found, word in begun if len(word.ids) == 1]
         rest = [(found, word) for found, word in begun if len(word.ids) > 1]
-        rest.sort(key=lambda one: -one[0].log_probability / len(one[1].ids))
+        rest.sort(key=lambda one: -fair_score(one[0].log_probability, len(one[1].ids)))
         size = len(rest) if self.keep >= len(words) else _WORDS_AT_ONCE
         for start in range(0, len(rest), max(1, size)):
             part = rest[start : start + size]
             done.sort(key=lambda one: -one.score)
             best, word = part[0]
-            if len(done) >= self.keep and best.log_probability / len(word.ids) < done[self.keep - 1].score:
+            if (
+                len(done) >= self.keep
+                and fair_score(best.log_probability, len(word.ids)) < done[self.keep - 1].score
+            ):
                 break
             done += yield from self._finished(state, number, part)
         return done

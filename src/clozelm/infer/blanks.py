@@ -35,7 +35,7 @@ class Template:
     blanks: tuple[Blank, ...]
 
     def around(self, growth: int, room: int, chosen: Sequence[int] | None = None) -> Template:
-        """Return the part around its blanks, or the ``chosen`` ones, that leaves room for ``growth`` more pieces."""
+        """Return the part around its blanks, or ``chosen`` ones, that leaves room for ``growth`` more pieces."""
         blanks = self.blanks if chosen is None else tuple(self.blanks[number] for number in chosen)
         size = room - growth
         if len(self.ids) <= size:

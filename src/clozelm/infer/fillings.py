@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from clozelm.errors import ClozeError
+from clozelm.infer.blank_answers import fair_score
 from clozelm.infer.fill_mask import Candidate
 from clozelm.infer.page import Part
 
@@ -81,8 +82,8 @@ class Answer:
 
     @property
     def score(self) -> float:
-        """The mean log-probability of a piece in nats, which orders answers of different lengths."""
-        return self.log_probability / len(self.pieces)
+        """The length-fair score, which orders answers: see ``fair_score``."""
+        return fair_score(self.log_probability, len(self.pieces))
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ class Filling:
 
     @property
     def score(self) -> float:
-        """The mean log-probability of a piece in nats; fillings are ordered by it."""
-        return self.log_probability / sum(len(answer.pieces) for answer in self.answers)
+        """The sum of the answers' scores; fillings are ordered by it."""
+        return math.fsum(answer.score for answer in self.answers)
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,8 @@ class _State:
 
     @property
     def score(self) -> float:
-        """The mean log-probability of a piece, as of a filling."""
-        filled = [one for one in self.found if one is not None]
-        return sum(one.log_probability for one in filled) / max(1, sum(len(one.chosen) for one in filled))
+        """The sum of the answers' scores, as of a filling."""
+        return sum(one.score for one in self.found if one is not None)
 
     def having(self, number: int, found: Found) -> _State:
         """Return the state with one more blank filled."""
@@ -49,8 +48,8 @@ class JointFill:
     few texts. The joint log-probability is the sum along the way; in another order it is another, since what such
     a model says of single masks need not agree with any joint distribution. Special pieces are never written.
 
-    A blank of open length is searched for every length with as many masks, and its answers are compared by the
-    mean log-probability of a piece; while it waits for its turn one mask stands for it.
+    A blank of open length is searched for every length with as many masks, and its answers are compared by
+    ``fair_score``; while it waits for its turn one mask stands for it.
 
     Relations: with one ``[MASK]`` the answers are those of ``FillMask`` without special pieces.
     """
