@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -60,7 +60,7 @@ def fill(
         max_pieces=max_pieces,
         targets=None if targets is None else words_of(targets),
         only=None if only is None else words_of(only),
-        exclude=() if exclude is None else words_of(exclude),
+        exclude=() if exclude is None else words_of(exclude) or _no_word(),
         whole_words=whole_words,
         temperature=temperature,
     )
@@ -69,6 +69,10 @@ def fill(
         settings, fitted = calibrated(opened, calibrate, settings)
         typer.echo(f"calibrated: {fitted.said}", err=True)
     _print(StreamFill(opened, settings)(_texts(text or [], file, field), top), file, as_json=as_json)
+
+
+def _no_word() -> NoReturn:
+    raise ClozeError("--not names no word.")
 
 
 def _print(answers: "Iterable[Filled | FilledTogether]", file: Path | None, *, as_json: bool) -> None:

@@ -26,7 +26,7 @@ def fair_score(log_probability: float, pieces: int) -> float:
     The sum (power 0) favours short answers, since every piece costs; the mean (power 1) favours long ones, since
     the later pieces of a word are easy to tell from its first. Of one piece it is the log-probability.
     """
-    return log_probability / pieces**_LENGTH_POWER
+    return log_probability / float(pieces**_LENGTH_POWER)
 
 
 class Chosen(NamedTuple):
