@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clozelm.infer.fill_mask import LOGITS_AT_ONCE
+from clozelm.infer.packed import packed_weights
 from clozelm.infer.scoring import evaluating
 from clozelm.infer.windows import Window, window_batches
 from clozelm.nn.heads import MaskedLM
@@ -95,7 +96,8 @@ class Asker:
         replies: list[list[Reply]] = [[] for _ in asks]
         weight, bias = self.model.decoder_weight, self.model.head.bias
         size = max(1, LOGITS_AT_ONCE // len(weight))
-        with evaluating(self.model):
+        tokens = sum(len(ask.ids) for ask in asks)
+        with packed_weights(self.model, tokens), evaluating(self.model):
             for batch, scored, owners in window_batches([Window(ask.ids, ask.columns) for ask in asks]):
                 vectors = self.model.scored_vectors(batch.to(weight.device), scored.to(weight.device))
                 for start in range(0, len(owners), size):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clozelm.errors import ClozeError, ModelError
+from clozelm.infer.packed import packed_weights
 from clozelm.infer.scoring import evaluating
 from clozelm.infer.windows import Window, window_batches
 from clozelm.nn.heads import MaskedLM
@@ -126,7 +127,8 @@ class FillMask:
         answers: list[list[tuple[list[Candidate], float]]] = [[] for _ in windows]
         weight, bias = self.model.decoder_weight, self.model.head.bias
         size = max(1, LOGITS_AT_ONCE // len(weight))
-        with evaluating(self.model):
+        tokens = sum(len(window.ids) for window in windows)
+        with packed_weights(self.model, tokens), evaluating(self.model):
             for batch, scored, owners in window_batches(windows):
                 vectors = self.model.scored_vectors(batch.to(weight.device), scored.to(weight.device))
                 for start in range(0, len(owners), size):
