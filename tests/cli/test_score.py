@@ -127,3 +127,26 @@ def test_mistakes(mistake: Mistake, model: Path, tmp_path: Path, monkeypatch: py
     assert "There is no model directory" in mistake("score", tmp_path / "nowhere", "a")
     (tmp_path / "bad.csv").write_text("good,bad\nthe cat,\n")
     assert mistake("minimal-pairs", model, tmp_path / "bad.csv").endswith("bad.csv:2: field 'bad' is empty.")
+
+
+def test_bf16_says_what_it_changes(model: Path, pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from clozelm.cli.main import main
+
+    found = {}
+    for precision in ("fp32", "bf16"):
+        with pytest.raises(SystemExit):
+            main(["score", str(model), "the cats sat", "a dog", "--precision", precision, "--json"])
+        printed = capsys.readouterr()
+        found[precision] = [json.loads(line)["log_probability"] for line in printed.out.splitlines()]
+        assert ("precision: bf16 differs from fp32 by up to" in printed.err) == (precision == "bf16")
+    gap = max(abs(one - other) for one, other in zip(*found.values(), strict=True))
+    assert gap > 0
+    assert found["bf16"] == pytest.approx(found["fp32"], rel=0.05)
+    with pytest.raises(SystemExit):
+        main(["score", str(model), "the cats sat", "a dog", "--precision", "bf16"])
+    assert f"up to {gap:.3f} nats a sentence" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["minimal-pairs", str(model), str(pairs), "--precision", "bf16", "--json"])
+    printed = capsys.readouterr()
+    assert "on the first 6;" in printed.err
+    assert json.loads(printed.out)["pooled"]["pairs"] == 3

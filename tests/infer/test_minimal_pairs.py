@@ -4,15 +4,19 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from clozelm import hub
 from clozelm.errors import DataError
 from clozelm.infer import minimal_pairs as module
 from clozelm.infer.minimal_pairs import Accuracy, _mean_interval, minimal_pairs
 from clozelm.infer.score import Scorer
 from clozelm.text.pair_files import Pair, read_pairs
+from clozelm.types import TokenBatch
 from tests import tiny_models
 
 MODEL, TOKENIZER = tiny_models.tiny_model("bert"), tiny_models.wordpiece()
+BLIMP = ("adjunct_island", "anaphor_gender_agreement", "animate_subject_trans", "causative")
 
 
 def test_what_is_more_probable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,3 +145,35 @@ def test_the_interval_of_the_mean_is_made_of_the_groups_own() -> None:
     assert one.accuracy - low == pytest.approx((one.accuracy - one.interval[0]) / 2)
     low, high = _mean_interval([Accuracy(3, 0, 0), Accuracy(3, 3, 0)])
     assert low < 0.4 < 0.6 < high
+
+
+def test_blimp_is_what_a_loop_over_single_copies_gives(root: Path, shared: Path) -> None:
+    """Every piece masked by itself, one row at a time, through the plain forward pass of the English model."""
+    loaded = hub.load(root / "models" / "english")
+    files = [shared / "data" / "eval" / "blimp_first200" / f"{name}.jsonl" for name in BLIMP]
+    pairs = [*read_pairs(files, limit=3), Pair("The cat sat.", "the cat sat.", BLIMP[0])]
+    vocabulary = loaded.tokenizer.vocabulary
+
+    @torch.no_grad()
+    def loop(text: str) -> float:
+        ids = [vocabulary.cls_id, *loaded.tokenizer.encode(text).ids.tolist(), vocabulary.sep_id]
+        total = 0.0
+        for place in range(1, len(ids) - 1):
+            copy = torch.tensor([[*ids[:place], vocabulary.mask_id, *ids[place + 1 :]]])
+            logits = loaded.model(TokenBatch.from_padded(copy, torch.ones_like(copy)))[0, place]
+            total += float(logits.double().log_softmax(-1)[ids[place]])
+        return total
+
+    credits = []
+    for pair in pairs:
+        good, bad = loop(pair.good), loop(pair.bad)
+        credits.append(0.5 if abs(good - bad) < 1e-3 else float(good > bad))
+    result = minimal_pairs(loaded.model, loaded.tokenizer, pairs, method="original")
+    assert result.credits.tolist() == credits
+    for number, name in enumerate(result.groups):
+        own = [credit for credit, owner in zip(credits, result.owners, strict=True) if owner == number]
+        assert result.groups[name].accuracy == pytest.approx(sum(own) / len(own))
+        low, high = result.groups[name].interval
+        assert low <= result.groups[name].accuracy <= high
+    assert result.mean == pytest.approx(sum(g.accuracy for g in result.groups.values()) / len(BLIMP))
+    assert set(credits) == {0.0, 0.5, 1.0}

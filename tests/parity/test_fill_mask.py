@@ -7,6 +7,8 @@ import pytest
 from clozelm import hub
 from clozelm.families import FAMILIES
 from clozelm.infer.fill_mask import FillMask
+from clozelm.infer.fillings import FillSettings
+from clozelm.infer.joint import JointFill
 from tests import tiny_models
 
 transformers = pytest.importorskip("transformers")
@@ -33,3 +35,17 @@ def test_pipeline(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> 
         assert [[c.id for c in mask] for mask in filled.masks] == [[a["token"] for a in m] for m in expected]
         for mask, others in zip(filled.masks, expected, strict=True):
             assert [c.probability for c in mask] == pytest.approx([a["score"] for a in others], abs=2e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_targets_of_one_piece(name: str, tmp_path: Path) -> None:
+    """Probabilities among the whole vocabulary, as the pipeline gives them."""
+    hub.save(tiny_models.tiny_model(name), tiny_models.wordpiece(), tmp_path / "model", family=name)
+    loaded = hub.load(tmp_path / "model")
+    pipeline = transformers.pipeline("fill-mask", str(tmp_path / "model"), device="cpu")
+    wanted = ["cat", "dog", "powerful", "mat"]
+    expected = pipeline("the [MASK] sat on the cat", targets=wanted)
+    joint = JointFill(loaded.model, loaded.tokenizer, FillSettings(targets=tuple(wanted)))
+    (found,) = joint("the [MASK] sat on the cat")
+    assert [one.answers[0].text for one in found.fillings] == [one["token_str"] for one in expected]
+    assert [one.probability for one in found.fillings] == pytest.approx([o["score"] for o in expected], abs=2e-5)

@@ -1,11 +1,11 @@
 """`cloze minimal-pairs`: how often a model prefers the good sentence of a pair."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from clozelm.cli.score import METHOD_HELP
+from clozelm.cli.score import METHOD_HELP, PRECISION_HELP
 
 if TYPE_CHECKING:
     from clozelm.infer.minimal_pairs import Accuracy, PairsResult
@@ -20,15 +20,20 @@ def minimal_pairs(
     limit: Annotated[int | None, typer.Option(help="Most pairs of each file.", min=1)] = None,
     method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help=PRECISION_HELP)] = "fp32",
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
 ) -> None:
     """Report how often MODEL finds the good sentence of a minimal pair more probable, per group and in all."""
     from clozelm.flows.scoring import open_scorer
     from clozelm.infer.minimal_pairs import minimal_pairs as compare
+    from clozelm.infer.precision import in_bf16
     from clozelm.text.pair_files import read_pairs
 
     pairs = list(read_pairs(file, good=good, bad=bad, group=group, limit=limit))
     scorer = open_scorer(model, method=method, device=device)
+    if precision == "bf16":
+        _, said = in_bf16(scorer, (sentence for pair in pairs for sentence in (pair.good, pair.bad)))
+        typer.echo(f"precision: {said}", err=True)
     result = compare(scorer.model, scorer.tokenizer, pairs, method=scorer.method)
     if as_json:
         typer.echo(json.dumps(to_json(result), ensure_ascii=False))

@@ -21,6 +21,7 @@ from clozelm.text.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from clozelm.explain.explain import Explanation
     from clozelm.flows.trace import TraceReport
+    from clozelm.infer.fillings import FilledTogether
     from clozelm.infer.generate import Generated
     from clozelm.infer.minimal_pairs import PairsResult
     from clozelm.text.pair_files import Pair
@@ -52,6 +53,7 @@ class Model:
     def fill(self, text: str | list[str], top: int = 5) -> list[list[Candidate]] | list[list[list[Candidate]]]:
         """Return the ``top`` candidates of every ``[MASK]`` in ``text``; for several texts a list of those.
 
+        Each mask is answered by itself, the others masked: ``fill_jointly`` finds answers that go together.
         Warns when a text is longer than the model and each mask was filled from the pieces around it.
         """
         filled = self.fill_texts(text, top)
@@ -62,6 +64,28 @@ class Model:
     def fill_texts(self, texts: str | Sequence[str], top: int = 5) -> list[Filled]:
         """Return for every text its candidates and, where there is one, a notice."""
         return FillMask(self.masked_lm, self.tokenizer)(texts, top)
+
+    @overload
+    def fill_jointly(self, text: str, top: int | None = None, **settings: Any) -> FilledTogether: ...
+
+    @overload
+    def fill_jointly(self, text: list[str], top: int | None = None, **settings: Any) -> list[FilledTogether]: ...
+
+    def fill_jointly(
+        self, text: str | list[str], top: int | None = None, **settings: Any
+    ) -> FilledTogether | list[FilledTogether]:
+        """Fill all masks of a text together, also ``[MASK*]``, which stands for one or more pieces.
+
+        The settings are those of ``clozelm.infer.fillings.FillSettings``: order, targets, whole_words and so on.
+        Returns the ``top`` fillings (5, or one for every target) of the text, or of each of several.
+        """
+        from clozelm.infer.fillings import FillSettings
+        from clozelm.infer.joint import JointFill
+
+        lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+        filler = JointFill(self.masked_lm, self.tokenizer, FillSettings(**(settings | lists)))
+        filled = list(filler(text, top))
+        return filled[0] if isinstance(text, str) else filled
 
     @overload
     def score(self, texts: str, *, method: Method | None = None) -> Score: ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import torch
@@ -13,28 +15,43 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clozelm.errors import ClozeError, ModelError
+from clozelm.infer.packed import packed_weights
+from clozelm.infer.scoring import evaluating
 from clozelm.infer.windows import Window, window_batches
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.valid import require_valid, shortened
 
+LOGITS_AT_ONCE = 2**23
+OPEN_MASK = re.compile(r"\[mask\*\]|<mask\*>", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """One answer: a piece, as a reader would write it, and its probability."""
+    """One answer: a piece as a reader would write it, and as the vocabulary does, with its probability.
+
+    ``rank`` is its place among all pieces of the vocabulary, 1 the most probable; the log-probability is in nats.
+    """
 
     id: int
     token: str
     probability: float
+    log_probability: float
+    piece: str
+    rank: int
 
 
 @dataclass(frozen=True)
 class Filled:
-    """The candidates of every mask of a text, best first; ``notice`` says what the model could not read."""
+    """The candidates of every mask of a text, best first; ``notice`` says what the model could not read.
+
+    ``entropies`` has for every mask how undecided the model is among all its pieces, in nats: 0 is certain.
+    """
 
     text: str
     masks: list[list[Candidate]]
     notice: str | None = None
+    entropies: list[float] = field(default_factory=list)
 
 
 class FillMask:
@@ -68,16 +85,18 @@ class FillMask:
             windows += found
             owners += [index] * len(found)
         answers = self._answer(windows, top)
-        masks: list[list[list[Candidate]]] = [[] for _ in texts]
+        filled = [Filled(text, [], self._notice(len(one))) for text, one in zip(texts, ids, strict=True)]
         for owner, answer in zip(owners, answers, strict=True):
-            masks[owner] += answer
-        return [
-            Filled(text, mask, self._notice(len(one))) for text, mask, one in zip(texts, masks, ids, strict=True)
-        ]
+            for candidates, entropy in answer:
+                filled[owner].masks.append(candidates)
+                filled[owner].entropies.append(entropy)
+        return filled
 
     def _encode(self, text: str) -> NDArray[np.int64]:
         ids = encode_masks(self.tokenizer, text)
         if not (ids == self.tokenizer.vocabulary.mask_id).any():
+            if OPEN_MASK.search(text):
+                raise ClozeError(f"{shortened(text)!r} has a [MASK*] of open length: `fill_jointly` fills those.")
             raise ClozeError(f"{shortened(text)!r} has no [MASK]: write [MASK] where a word is to be filled in.")
         return ids
 
@@ -103,30 +122,41 @@ class FillMask:
         )
 
     @torch.inference_mode()
-    def _answer(self, windows: list[Window], top: int) -> list[list[list[Candidate]]]:
-        """Answer the masks of every window, batch by batch, in evaluation mode."""
-        answers: list[list[list[Candidate]]] = [[] for _ in windows]
-        was_training = self.model.training
-        self.model.eval()
-        try:
+    def _answer(self, windows: list[Window], top: int) -> list[list[tuple[list[Candidate], float]]]:
+        """Answer the masks of every window, batch by batch, in evaluation mode: candidates and entropy."""
+        answers: list[list[tuple[list[Candidate], float]]] = [[] for _ in windows]
+        weight, bias = self.model.decoder_weight, self.model.head.bias
+        size = max(1, LOGITS_AT_ONCE // len(weight))
+        tokens = sum(len(window.ids) for window in windows)
+        with packed_weights(self.model, tokens), evaluating(self.model):
             for batch, scored, owners in window_batches(windows):
-                device = self.model.decoder_weight.device
-                logits = self.model(batch.to(device), scored.to(device))
-                for owner, candidates in zip(owners, self._best(logits, top), strict=True):
-                    answers[owner].append(candidates)
-        finally:
-            self.model.train(was_training)
+                vectors = self.model.scored_vectors(batch.to(weight.device), scored.to(weight.device))
+                for start in range(0, len(owners), size):
+                    logits = torch.nn.functional.linear(vectors[start : start + size], weight, bias)
+                    for owner, found in zip(owners[start:], self._best(logits, top), strict=False):
+                        answers[owner].append(found)
         return answers
 
-    def _best(self, logits: Float[Tensor, "count vocab"], top: int) -> Iterable[list[Candidate]]:
-        """Return the most probable pieces of each row; ids beyond the tokenizer's are no answers."""
-        probabilities = logits.float().softmax(dim=-1)[:, : self.tokenizer.vocab_size]
-        best = probabilities.topk(min(top, probabilities.shape[1]))
-        for values, ids in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-            yield [
-                Candidate(token_id, self.tokenizer.piece_text(token_id), value)
-                for token_id, value in zip(ids, values, strict=True)
-            ]
+    def _best(self, logits: Float[Tensor, "count vocab"], top: int) -> Iterator[tuple[list[Candidate], float]]:
+        """Yield the most probable pieces of each row and its entropy; ids beyond the tokenizer's are no answers."""
+        logs = logits.float().log_softmax(dim=-1)
+        entropies = torch.special.entr(logs.exp()).sum(dim=-1).tolist()
+        best = logs[:, : self.tokenizer.vocab_size].topk(min(top, self.tokenizer.vocab_size))
+        for values, ids, entropy in zip(best.values.tolist(), best.indices.tolist(), entropies, strict=True):
+            found = [candidate(self.tokenizer, *one) for one in zip(ids, values, count(1))]
+            yield found, entropy
+
+
+def candidate(tokenizer: Tokenizer, token_id: int, log_probability: float, rank: int) -> Candidate:
+    """Return a piece as an answer."""
+    return Candidate(
+        id=token_id,
+        token=tokenizer.piece_text(token_id),
+        probability=math.exp(log_probability),
+        log_probability=log_probability,
+        piece=tokenizer.token(token_id),
+        rank=rank,
+    )
 
 
 def mask_pattern(tokenizer: Tokenizer) -> re.Pattern[str]:

@@ -76,6 +76,12 @@ class Page:
         """Return the page with these pieces as text; characters of several pieces are whole."""
         return "".join(text for text, _ in self._pieces(ids, at_once=True))
 
+    def filled(self, ids: NDArray[np.int64]) -> list[Part]:
+        """Return the page with all its masks filled by these pieces; masks side by side are one part."""
+        return [
+            Part(text, "given" if column is None else "new") for text, column in self._pieces(ids, at_once=True)
+        ]
+
     def _pieces(self, ids: NDArray[np.int64], *, at_once: bool) -> Iterator[tuple[str, int | None]]:
         """Yield given text, with None, and pieces with their column, neighbours together if ``at_once``."""
         before, end, index = "", 0, 0
