@@ -55,7 +55,7 @@ def test_model_directories(mistake: Mistake, model: Path, corpus: Path, tmp_path
         (("a \udcff [MASK]",), "is not valid text"),
         (("a [MASK]", "--top", 0), "--top"),
         (("a [MASK]", "--device", "abacus"), "device 'abacus'"),
-        ((), "Missing argument"),
+        ((), "There is no text to fill: give sentences with [MASK]"),
     ],
 )
 def test_fill(arguments: tuple[object, ...], said: str, mistake: Mistake, model: Path) -> None:

@@ -130,20 +130,32 @@ def test_json_has_no_nan(cloze: Cloze, road: Path, tmp_path: Path) -> None:
 
 
 def test_fill_json_is_the_promised_format(cloze: Cloze, road: Path) -> None:
-    found = json.loads(cloze("fill", road / "run", SENTENCE, "--top", 3, "--json"))
+    found = json.loads(cloze("fill", road / "run", SENTENCE, "--top", 3, "--json", "--order", "each"))
     assert list(found) == ["text", "masks"]
     assert found["text"] == SENTENCE
-    assert [list(mask) for mask in found["masks"]] == [["candidates"]] * 2
+    assert [list(mask) for mask in found["masks"]] == [["entropy", "candidates"]] * 2
+    names = ["id", "token", "piece", "probability", "log_probability", "rank"]
     for mask in found["masks"]:
-        assert [list(each) for each in mask["candidates"]] == [["id", "token", "probability"]] * 3
+        assert [list(each) for each in mask["candidates"]] == [names] * 3
         probabilities = [each["probability"] for each in mask["candidates"]]
         assert probabilities == sorted(probabilities, reverse=True)
         assert all(0 < each < 1 for each in probabilities)
         assert all(isinstance(each["id"], int) for each in mask["candidates"])
 
 
+def test_the_json_of_masks_filled_together(cloze: Cloze, road: Path) -> None:
+    found = json.loads(cloze("fill", road / "run", SENTENCE, "--top", 2, "--json"))
+    assert list(found) == ["text", "order", "fillings"]
+    assert len(found["fillings"]) == 2
+    for filling in found["fillings"]:
+        assert "[MASK]" not in filling["text"]
+        assert len(filling["answers"]) == 2
+        logs = [answer["log_probability"] for answer in filling["answers"]]
+        assert filling["log_probability"] == pytest.approx(sum(logs))
+
+
 def test_python_says_what_the_command_says(cloze: Cloze, road: Path) -> None:
-    found = json.loads(cloze("fill", road / "run", SENTENCE, "--json"))
+    found = json.loads(cloze("fill", road / "run", SENTENCE, "--json", "--order", "each"))
     masks = clozelm.load(road / "run").fill(SENTENCE)
     assert [[c.id for c in mask] for mask in masks] == [
         [each["id"] for each in mask["candidates"]] for mask in found["masks"]
