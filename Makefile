@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow check bench docs clean
+.PHONY: help venv demo test test-slow check bench starter docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -46,6 +46,10 @@ check: .venv/.dev  ## format, lint, types, generated docs, and the tests (layers
 
 bench: .venv/.dev  ## measure pretraining beside transformers' Trainer (minutes; ARGS='--help')
 	@$(BIN)/python -m bench.pretrain $(ARGS)
+
+starter: .venv/.runtime  ## make the model that ships with the package (CORPUS=DIR, ARGS=--dry-run); hours
+	@test -n "$(CORPUS)" || { echo "make starter CORPUS=DIR: the directory of the files in tools/starter/corpus.toml"; exit 2; }
+	@$(BIN)/python -m tools.starter $(CORPUS) $(ARGS)
 
 docs: .venv/.runtime  ## write docs/reference/settings.md and cli.md from the code
 	@$(BIN)/python tools/docs.py

@@ -4,7 +4,7 @@
     python -m bench.side_by_side score --folder runs/side --text held.txt        the scores alone
 
 TOKENS is a token store made by `cloze prepare`; both read its tokens with its tokenizer. Our side is
-`cloze pretrain english`; the Trainer side is ModernBertForMaskedLM of the same shape under AdamW with a linear
+`cloze pretrain starter`; the Trainer side is ModernBertForMaskedLM of the same shape under AdamW with a linear
 schedule, in fp32 or bf16 by measurement, on rows grouped as transformers' run_mlm example groups them. Both keep a
 model every few minutes; each is scored in bits per byte on the same hidden words.
 """
@@ -67,7 +67,7 @@ def run_both(options: argparse.Namespace) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     threads = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     every = options.keep_every
-    ours = [str(Path(sys.executable).parent / "cloze"), "pretrain", "english"]
+    ours = [str(Path(sys.executable).parent / "cloze"), "pretrain", "starter"]
     ours += [
         "--data",
         str(options.tokens),
@@ -78,6 +78,7 @@ def run_both(options: argparse.Namespace) -> None:
     ]
     for setting in (
         f"model.size={options.size}",
+        "budget.tokens=none",
         "run.threads=1",
         f"checkpoint.every_minutes={every}",
         "checkpoint.keep=1000",
@@ -180,7 +181,7 @@ def peer_model(options: argparse.Namespace, tokenizer: Any) -> Any:
     from clozelm.train.settings import PretrainSettings
 
     ours = Tokenizer.load(options.tokens / "tokenizer")
-    settings = load(PretrainSettings, recipe_path("english"), [f"model.size={options.size}", *options.set])
+    settings = load(PretrainSettings, recipe_path("starter"), [f"model.size={options.size}", *options.set])
     config = encoder_config(settings, ours, Given.open(settings, ours))
     config = dataclasses.replace(config, init_std=0.02)  # the stock initialisation
     written = FAMILIES["modernbert"].write_config(config, ours.vocabulary)

@@ -79,9 +79,9 @@ def test_predictions_are_those_of_fill(model: Model) -> None:
         masks = FillMask(model.masked_lm, TOKENIZER)(text, top=20)[0].masks
         filled = masks[{"both": 0, "left": 0, "right": 4}[side]]
         seen = getattr(one, side)
-        truth = next(i for i, each in enumerate(filled, 1) if each.token == "sat")
-        assert seen.rank == truth, side
-        assert seen.probability == pytest.approx(filled[truth - 1].probability, abs=1e-5)
+        truth = next(each for each in filled if each.token == "sat")
+        assert seen.rank == truth.rank, side
+        assert seen.probability == pytest.approx(truth.probability, abs=1e-5)
         assert [guess.id for guess in seen.guesses] == [each.id for each in filled[:3]]
 
 

@@ -8,6 +8,7 @@ import torch
 
 from clozelm import hub
 from clozelm.errors import DataError
+from clozelm.hub.starter import DIRECTORY
 from clozelm.infer import minimal_pairs as module
 from clozelm.infer.minimal_pairs import Accuracy, _mean_interval, minimal_pairs
 from clozelm.infer.score import Scorer
@@ -147,9 +148,9 @@ def test_the_interval_of_the_mean_is_made_of_the_groups_own() -> None:
     assert low < 0.4 < 0.6 < high
 
 
-def test_blimp_is_what_a_loop_over_single_copies_gives(root: Path, shared: Path) -> None:
-    """Every piece masked by itself, one row at a time, through the plain forward pass of the English model."""
-    loaded = hub.load(root / "models" / "english")
+def test_blimp_is_what_a_loop_over_single_copies_gives(shared: Path) -> None:
+    """Every piece masked by itself, one row at a time, through the plain forward pass of the starter."""
+    loaded = hub.load(DIRECTORY)
     files = [shared / "data" / "eval" / "blimp_first200" / f"{name}.jsonl" for name in BLIMP]
     pairs = [*read_pairs(files, limit=3), Pair("The cat sat.", "the cat sat.", BLIMP[0])]
     vocabulary = loaded.tokenizer.vocabulary

@@ -6,20 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clozelm.errors import SettingsError
+from clozelm.cli.default_model import MODEL_HELP, split_model
+from clozelm.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+TEXT_HELP = "Then text, such as the held-out text of a token store."
 _BAR = 10
 _SHOWN = 5
 _CONFUSIONS = 12
 
 
 def errors(
-    model: Annotated[Path, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[list[str], typer.Argument(help="Text, such as the held-out text of a token store.")],
+    arguments: Annotated[list[str], typer.Argument(metavar="[MODEL] TEXT...", help=f"{MODEL_HELP} {TEXT_HELP}")],
     against: Annotated[Path | None, typer.Option(help="A second model of the same tokenizer.")] = None,
     html: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
     counts: Annotated[
@@ -42,6 +43,9 @@ def errors(
     from clozelm.masking.rates import checked_rate
     from clozelm.settings import load as load_settings
 
+    model, text = split_model(arguments, "files")
+    if not text:
+        raise DataError(f"There is no text beside the model {model}: name files, directories or globs.")
     checked_rate(rate, name="--rate")
     if html is not None and html.is_dir():
         raise SettingsError(f"--html {html} is a directory: name a file, such as {html / 'errors.html'}.")
@@ -70,7 +74,7 @@ def errors(
         typer.echo(f"Page: {html}")
 
 
-def _names(model: Path, against: Path | None) -> list[str]:
+def _names(model: str, against: Path | None) -> list[str]:
     """Name models by the last parts of their paths, as many as tell them apart."""
     from clozelm.report.figures import model_name
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from clozelm.cli.default_model import MODEL_HELP, one_text, split_model
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -29,8 +31,9 @@ _SHORT = {
 
 
 def explain(
-    model: Annotated[str, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[str, typer.Argument(help="A sentence with [MASK].")],
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="[MODEL] TEXT", help=f"{MODEL_HELP} Then a sentence with [MASK].")
+    ],
     word: Annotated[
         str | None, typer.Option(help="The word you expect; explained in place of the model's first guess.")
     ] = None,
@@ -45,6 +48,8 @@ def explain(
     from clozelm.flows.explain import write_page
     from clozelm.flows.model import load
 
+    model, texts = split_model(arguments, "sentences")
+    text = one_text(texts, "She opened the [MASK].")
     with _waiting():
         found = load(model, device=device).explain(text, word=word, mask=mask, top=top, seed=seed)
     if html is not None:

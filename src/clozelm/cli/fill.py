@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
+from clozelm.cli.default_model import MODEL_HELP, split_model
 from clozelm.errors import ClozeError
 
 if TYPE_CHECKING:
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
     from clozelm.infer.fill_mask import Candidate, Filled
     from clozelm.infer.fillings import Answer, FilledTogether
 
+TEXT_HELP = "Then sentences with [MASK], or [MASK*] for one or more pieces; - reads them from stdin."
 LIST_HELP = "a file with one a line, or a list with commas"
 
 
 def fill(
-    model: Annotated[str, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[
-        list[str] | None,
-        typer.Argument(help="Sentences with [MASK], or [MASK*] for one or more pieces; - reads them from stdin."),
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL] [TEXT]...", help=f"{MODEL_HELP} {TEXT_HELP}")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A file with a sentence a line, or of records.")] = None,
     field: Annotated[str, typer.Option(help="Text field of records; several are joined.")] = "text",
@@ -52,6 +52,7 @@ def fill(
     from clozelm.flows.model import load
     from clozelm.infer.fillings import FillSettings
 
+    model, text = split_model(arguments, "sentences")
     if not text and file is None:
         raise ClozeError("There is no text to fill: give sentences with [MASK], - for standard input, or --file.")
     settings = FillSettings(
@@ -68,7 +69,7 @@ def fill(
     if calibrate is not None:
         settings, fitted = calibrated(opened, calibrate, settings)
         typer.echo(f"calibrated: {fitted.said}", err=True)
-    _print(StreamFill(opened, settings)(_texts(text or [], file, field), top), file, as_json=as_json)
+    _print(StreamFill(opened, settings)(_texts(text, file, field), top), file, as_json=as_json)
 
 
 def _no_word() -> NoReturn:

@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clozelm.cli.default_model import MODEL_HELP, split_model
 from clozelm.cli.score import METHOD_HELP, PRECISION_HELP
+from clozelm.errors import DataError
 
 if TYPE_CHECKING:
     from clozelm.infer.minimal_pairs import Accuracy, PairsResult
 
+FILE_HELP = "Then files, directories or globs of .jsonl, .csv or .tsv pairs."
+
 
 def minimal_pairs(
-    model: Annotated[str, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    file: Annotated[list[str], typer.Argument(help="Files, directories or globs of .jsonl, .csv or .tsv pairs.")],
+    arguments: Annotated[list[str], typer.Argument(metavar="[MODEL] FILE...", help=f"{MODEL_HELP} {FILE_HELP}")],
     good: Annotated[str | None, typer.Option(help="Column of good sentences: sentence_good or good.")] = None,
     bad: Annotated[str | None, typer.Option(help="Column of bad sentences: sentence_bad or bad.")] = None,
     group: Annotated[str | None, typer.Option(help="Column of groups: UID or group, else one a file.")] = None,
@@ -29,6 +32,9 @@ def minimal_pairs(
     from clozelm.infer.precision import in_bf16
     from clozelm.text.pair_files import read_pairs
 
+    model, file = split_model(arguments, "files")
+    if not file:
+        raise DataError(f"There are no pairs beside the model {model}: name files, directories or globs.")
     pairs = list(read_pairs(file, good=good, bad=bad, group=group, limit=limit))
     scorer = open_scorer(model, method=method, device=device)
     if precision == "bf16":

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from clozelm.cli.default_model import MODEL_HELP, split_model
 from clozelm.errors import ClozeError
 
 if TYPE_CHECKING:
     from clozelm.infer.score import Score
 
+TEXT_HELP = "Then sentences; - reads one per line from stdin."
 METHOD_HELP = (
     "within_word or original (masked models), causal, replaced (discriminators), sentinel (encoder-decoders); "
     "none: what suits the model."
@@ -21,8 +23,9 @@ PRECISION_HELP = "bf16 is faster on some machines; what it changes is measured o
 
 
 def score(
-    model: Annotated[str, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[list[str] | None, typer.Argument(help="Sentences; - reads one per line from stdin.")] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL] [TEXT]...", help=f"{MODEL_HELP} {TEXT_HELP}")
+    ] = None,
     file: Annotated[Path | None, typer.Option(help="A file with a sentence a line, or of records.")] = None,
     field: Annotated[str, typer.Option(help="Text field of records; several are joined.")] = "text",
     method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
@@ -36,10 +39,11 @@ def score(
     from clozelm.flows.scoring import open_scorer
     from clozelm.infer.precision import in_bf16
 
+    model, text = split_model(arguments, "sentences")
     if not text and file is None:
         raise ClozeError("There is no text to score: give sentences, - for standard input, or --file.")
     scorer = open_scorer(model, method=method, device=device)
-    is_first, texts = True, _texts(text or [], file, field)
+    is_first, texts = True, _texts(text, file, field)
     if precision == "bf16":
         texts, said = in_bf16(scorer, texts)
         typer.echo(f"precision: {said}", err=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from clozelm.cli.default_model import MODEL_HELP, one_text, split_model
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -20,8 +22,10 @@ _GUESSES = 4
 
 
 def trace(
-    model: Annotated[str, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[str, typer.Argument(help="A whole sentence, without a mask.")],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="[MODEL] TEXT", help=f"{MODEL_HELP} Then a whole sentence, without a mask."),
+    ],
     hide: Annotated[
         list[str] | None, typer.Option(help="A word to hide, in place of what the seed draws; may be repeated.")
     ] = None,
@@ -37,6 +41,8 @@ def trace(
     from clozelm.flows.model import load
     from clozelm.flows.trace import write_page
 
+    model, texts = split_model(arguments, "sentences")
+    text = one_text(texts, "She opened the door.")
     chosen: dict[str, Any] = {"rate": rate, "seed": seed, "learning_rate": learning_rate, "top": top}
     found = load(model, device=device).trace(text, hide=hide or [], **chosen)
     if html is not None:

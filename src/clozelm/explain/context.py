@@ -84,7 +84,7 @@ def swaps(probe: Probe, order: Sequence[int]) -> list[Swap]:
     edits = list(_edits(probe, tried))
     if not edits:
         return []
-    best = int(np.argmax(probe.full[: probe.width]))
+    best = probe.best(probe.full, 1)[0].id
 
     def look(row: NDArray[np.float64]) -> tuple[Guess, float]:
         return probe.best(row, 1)[0], probe.difference(row)

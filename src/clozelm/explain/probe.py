@@ -132,10 +132,10 @@ def answers(model: MaskedLM, windows: Sequence[Window]) -> Iterator[tuple[int, N
 
 
 def best(tokenizer: Tokenizer, row: NDArray[np.float64], top: int) -> list[Guess]:
-    """Return the most probable pieces of a row of log-probabilities, best first."""
-    allowed = row[: tokenizer.vocab_size]
-    order = np.argsort(-allowed, kind="stable")[:top].tolist()
-    return [Guess(one, tokenizer.piece_text(one), float(np.exp(allowed[one]))) for one in order]
+    """Return the most probable pieces of a row of log-probabilities, best first; special tokens are no answers."""
+    answers = np.where(tokenizer.vocabulary.is_special, -np.inf, row[: tokenizer.vocab_size])
+    order = np.argsort(-answers, kind="stable")[:top].tolist()
+    return [Guess(one, tokenizer.piece_text(one), float(np.exp(row[one]))) for one in order]
 
 
 def refuse_causal(model: MaskedLM) -> None:

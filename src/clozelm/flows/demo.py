@@ -16,8 +16,12 @@ from rich.table import Table
 
 from clozelm.data.prepare import HELD_OUT, PrepareSettings, prepare, training_documents
 from clozelm.data.store import is_store
+from clozelm.families import FAMILIES
+from clozelm.flows.cloze_sentences import FIRST, ask, read_sentences, share_found
+from clozelm.flows.model import Model, load
 from clozelm.flows.progress import show_answers, show_run
 from clozelm.flows.training import draw_curve, recipe
+from clozelm.hub.starter import STARTER
 from clozelm.samples import ABSTRACTS
 from clozelm.text.readers import documents
 from clozelm.text.tokenizer import Tokenizer, is_tokenizer
@@ -32,6 +36,7 @@ PROBES = (
     "We propose a novel [MASK] for machine translation.",
     "Experiments on three benchmark [MASK] show the effectiveness of our approach.",
 )
+COMPARED = (*PROBES[:3], "She opened the [MASK] and went in.", "The river flows into the Atlantic [MASK].")
 VOCAB_SIZE = 8192
 _PREPARE = PrepareSettings(field="title,text", hold_out=0.05)
 
@@ -78,6 +83,8 @@ def demo(out: Path, *, minutes: float = 3.0, overrides: tuple[str, ...] = ()) ->
         _measure(run, out / "tokens", console)
     console.print("\nWhat it answers now:", style="bold")
     show_answers(run, PROBES, console, top=5)
+    with clock.spent_on("the starter beside it"):
+        _beside_starter(run, console)
     curve = draw_curve(run, "clozelm demo: ACL abstracts")
     _close(run, curve, clock, console)
 
@@ -130,6 +137,26 @@ def _measure(run: Run, tokens: Path, console: Console) -> None:
     console.print(table)
 
 
+def _beside_starter(run: Run, console: Console) -> None:
+    """Ask the model and the one that ships with the package the same sentences."""
+    models = {
+        "these minutes": Model(run.model, run.tokenizer, FAMILIES[run.settings.model.family]),
+        STARTER: load(STARTER),
+    }
+    table = Table("", *models, box=None, pad_edge=False, title_justify="left")
+    table.title = "The same sentences, asked of the starter too, which learned general English for longer"
+    answers = [model.fill(list(COMPARED), top=3) for model in models.values()]
+    for number, sentence in enumerate(COMPARED):
+        cells = [" ".join(one.token for one in answer[number][0]) for answer in answers]
+        table.add_row(sentence.replace("[MASK]", "____"), *cells)
+    asked = [ask(model, read_sentences()) for model in models.values()]
+    for kind in ("technical", "everyday"):
+        found = ["{} of {}".format(*share_found(one, kind)) for one in asked]
+        table.add_row(f"{kind} sentences with the expected word in the first {FIRST}", *found)
+    console.print()
+    console.print(table)
+
+
 def _close(run: Run, curve: Path, clock: Clock, console: Console) -> None:
     console.print("\nTime", style="bold")
     for name, seconds in clock.seconds.items():
@@ -139,6 +166,7 @@ def _close(run: Run, curve: Path, clock: Clock, console: Console) -> None:
     console.print(
         f"\nModel       {model}   (transformers.AutoModelForMaskedLM opens it)\nLoss curve  {curve}\n\nNext:\n"
         f'  {cloze} fill {model} "We train a [MASK] model on large corpora."\n'
+        f'  {cloze} explain "She put the key in the lock and opened the [MASK]."\n'
         f"  {cloze} evaluate {model} {held}\n"
         f"  {cloze} settings pretrain masking",
         soft_wrap=True,

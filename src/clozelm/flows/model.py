@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from clozelm import hub
 from clozelm.errors import ModelError
 from clozelm.families import Family
+from clozelm.hub.starter import STARTER
 from clozelm.infer.fill_mask import Candidate, Filled, FillMask
 from clozelm.infer.score import Method, Score, Scorer
 from clozelm.nn.decoder import EncoderDecoder
@@ -162,8 +163,11 @@ class Model:
         return self
 
 
-def load(path: str | Path, *, device: str = "cpu") -> Model:
-    """Open a Hugging Face directory of a supported family, or a run, which holds one as ``model``."""
+def load(path: str | Path = STARTER, *, device: str = "cpu") -> Model:
+    """Open a Hugging Face directory of a supported family, or a run, which holds one as ``model``.
+
+    Without a path opens the starter, the English model that ships with the package.
+    """
     loaded = hub.load(hub.model_directory(path))
     return Model(moved(loaded.model, device), loaded.tokenizer, loaded.family)
 

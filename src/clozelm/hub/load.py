@@ -16,6 +16,7 @@ from clozelm.errors import ModelError
 from clozelm.families import FAMILIES, Family, named
 from clozelm.hub.fetch import hint
 from clozelm.hub.labels import kind_of
+from clozelm.hub.starter import DIRECTORY, is_starter
 from clozelm.hub.weights import READING, read_tensors, read_weights
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import initialise
@@ -76,7 +77,12 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, new_head:
 
 
 def model_directory(path: str | Path) -> Path:
-    """Return the model directory of a path: itself, or the one in the directory of a run or of what made a run."""
+    """Return the model directory of a path: itself, or the one in the directory of a run or of what made a run.
+
+    "starter" names the model that ships with the package.
+    """
+    if is_starter(path):
+        return DIRECTORY
     directory = Path(path)
     inside = (directory, directory / "model", directory / "run" / "model")
     return next((each for each in inside if (each / "config.json").is_file()), directory)

@@ -66,6 +66,7 @@ class FillMask:
         """Fill with ``model``, whose ids are those of ``tokenizer``."""
         self.model = model
         self.tokenizer = tokenizer
+        self._is_special = tokenizer.vocabulary.is_special
         self._room = model.config.max_positions - 2
         if self._room < 1:
             raise ModelError(f"A model of {model.config.max_positions} positions has no room for text.")
@@ -138,12 +139,17 @@ class FillMask:
         return answers
 
     def _best(self, logits: Float[Tensor, "count vocab"], top: int) -> Iterator[tuple[list[Candidate], float]]:
-        """Yield the most probable pieces of each row and its entropy; ids beyond the tokenizer's are no answers."""
+        """Yield the most probable pieces of each row and its entropy.
+
+        Special tokens and ids beyond the tokenizer's are no answers; they keep their probability and rank.
+        """
         logs = logits.float().log_softmax(dim=-1)
         entropies = torch.special.entr(logs.exp()).sum(dim=-1).tolist()
-        best = logs[:, : self.tokenizer.vocab_size].topk(min(top, self.tokenizer.vocab_size))
+        size = self.tokenizer.vocab_size
+        best = logs[:, :size].topk(min(top + int(self._is_special.sum()), size))
         for values, ids, entropy in zip(best.values.tolist(), best.indices.tolist(), entropies, strict=True):
-            found = [candidate(self.tokenizer, *one) for one in zip(ids, values, count(1))]
+            ranked = zip(ids, values, count(1))
+            found = [candidate(self.tokenizer, *one) for one in ranked if not self._is_special[one[0]]][:top]
             yield found, entropy
 
 

@@ -53,6 +53,13 @@ def look_beside(encoder: Encoder, generator: torch.Generator, context: Context =
         _begin_learned(encoder, distances, generator)
 
 
+def reserved_dims(encoder: Encoder) -> int:
+    """Return how many of the first dimensions of token vectors ``look_beside`` takes for itself."""
+    if encoder.embeddings.positions is None:
+        return _SHARED_DIMS
+    return min(_MOST_DIMS, encoder.config.embedding_width // 4) // 2 * 2
+
+
 def _distance(head: int, context: Context) -> int:
     if context != "both":
         return (head + 1) * (-1 if context == "left" else 1)
@@ -89,7 +96,7 @@ def _begin_rotary(encoder: Encoder, distances: Sequence[int]) -> None:
 def _begin_learned(encoder: Encoder, distances: Sequence[int], generator: torch.Generator) -> None:
     embeddings, config = encoder.embeddings, encoder.config
     size = config.head_size
-    dims = min(_MOST_DIMS, config.embedding_width // 4) // 2 * 2
+    dims = reserved_dims(encoder)
     speeds = _SLOWEST ** -torch.linspace(0.0, 1.0, dims // 2)
     _place_sinusoids(embeddings, speeds, config.init_std)
     _widen(embeddings)

@@ -3,3 +3,4 @@
 from pathlib import Path
 
 ABSTRACTS = Path(__file__).parent / "acl_abstracts.jsonl.xz"
+SENTENCES = Path(__file__).parent / "cloze.tsv"

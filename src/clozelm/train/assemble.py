@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from clozelm.data.cooccurrence import cooccurrences
 from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, SettingsError
 from clozelm.families import FAMILIES
@@ -15,7 +16,8 @@ from clozelm.nn.config import EncoderConfig
 from clozelm.nn.decoder import EncoderDecoder, EncoderDecoderConfig
 from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
-from clozelm.nn.neighbours import look_beside
+from clozelm.nn.neighbours import look_beside, reserved_dims
+from clozelm.nn.word_vectors import begin_with, word_vectors
 from clozelm.objectives import Objective
 from clozelm.objectives.clm import CAUSAL, CausalPrediction
 from clozelm.objectives.diffusion import MaskedDiffusion
@@ -32,7 +34,7 @@ from clozelm.train.student import student_config, take_layers
 from clozelm.types import Reading
 
 _READINGS = {"clm": CAUSAL, "hybrid": MASKED_NEXT}
-_NOT_SHAPE = {"family", "size", "start", "unigram_bias", "look_beside", "context"}
+_NOT_SHAPE = {"family", "size", "start", "unigram_bias", "look_beside", "word_vectors", "context"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ def encoder_config(settings: PretrainSettings, tokenizer: Tokenizer, given: Give
 def build_objective(
     settings: PretrainSettings, config: EncoderConfig, store: TokenStore, tokenizer: Tokenizer, given: Given
 ) -> Objective:
-    """Return the objective with its models, their weights drawn anew, started from others, or half and half."""
+    """Return the objective with its models, their weights drawn anew, started from others, or half and half.
+
+    Word vectors are not among them yet: see ``begin_words``.
+    """
     name = settings.objective.name
     generator = torch.Generator().manual_seed(seed_for(settings.run.seed, "weights"))
     if name == "rtd":
@@ -101,6 +106,18 @@ def build_objective(
     if given.start is not None and name in given.start.heads:
         paired.pair.load_state_dict(given.start.heads[name])
     return paired
+
+
+def begin_words(objective: Objective, settings: PretrainSettings, store: TokenStore, tokenizer: Tokenizer) -> None:
+    """Give the objective's models word vectors of the data, where the settings ask for them."""
+    if not settings.model.word_vectors:
+        return
+    found = cooccurrences(store, tokenizer.vocabulary.is_special, store.unigram_counts())
+    generator = torch.Generator().manual_seed(seed_for(settings.run.seed, "word vectors"))
+    model = objective.model if isinstance(objective, SpanCorruption) else objective.masked_lm
+    reserved = reserved_dims(model.encoder) if settings.model.look_beside else 0
+    width = model.encoder.config.embedding_width - reserved
+    begin_with(model, word_vectors(torch.from_numpy(found.counts), width, generator))
 
 
 def _detection(
@@ -172,6 +189,8 @@ def _config(settings: PretrainSettings, tokenizer: Tokenizer, given: Given) -> E
         )
     if (given.start or given.teacher) and model.look_beside:
         raise SettingsError("model.look_beside has no use with model.start or a teacher, whose weights are taken.")
+    if (given.start or given.teacher) and model.word_vectors:
+        raise SettingsError("model.word_vectors has no use with model.start or a teacher, whose weights are taken.")
     if given.start is not None:
         return _restarted(given.start.model.config, model, changes)
     if given.teacher is not None:

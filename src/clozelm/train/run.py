@@ -26,7 +26,7 @@ from clozelm.nn.heads import MaskedLM
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train import checkpoint
-from clozelm.train.assemble import Given, build_objective, encoder_config
+from clozelm.train.assemble import Given, begin_words, build_objective, encoder_config
 from clozelm.train.compile import compile_layers
 from clozelm.train.denormals import start_threads
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
@@ -68,6 +68,7 @@ class Run:
         out: Path,
         heldout: TokenStore | None,
         precision: str | None = None,
+        begins: bool = True,
     ) -> None:
         self.settings, self.out = settings, out
         self.store, self.tokenizer, self.heldout = store, tokenizer, heldout
@@ -76,7 +77,10 @@ class Run:
         self.device = choose_device(settings.run.device)
         self.precision = choose_precision(precision or settings.run.precision, self.device)
         self.matrix_rate = matrix_rate(self.precision, self.device)
-        self.objective = build_objective(settings, self.config, store, tokenizer, given).to(self.device)
+        objective = build_objective(settings, self.config, store, tokenizer, given)
+        if begins:
+            begin_words(objective, settings, store, tokenizer)
+        self.objective = objective.to(self.device)
         self.problems = compile_layers(self.objective, settings.run.compile, self.device)
         self._resumed: str | None = None
         self.renew_optimisers()
@@ -105,9 +109,13 @@ class Run:
         record = check_out(settings, store, out)
         # Measured once: a resumed run goes on in the precision it began with.
         precision = None if record is None else record["precision"]
-        run = cls(settings, store=store, tokenizer=tokenizer, out=out, heldout=held, precision=precision)
+        found, problems = (None, []) if record is None else checkpoint.newest(out)
+        run = cls(
+            settings, store=store, tokenizer=tokenizer, out=out, heldout=held, precision=precision, begins=not found
+        )
+        run.problems += problems
         if record is not None:
-            run._resume(record)
+            run._resume(record, found)
         else:
             run._start()
         return run
@@ -339,11 +347,9 @@ class Run:
         write_record(self.out, record)
         self._open_journal(None)
 
-    def _resume(self, record: dict[str, Any]) -> None:
+    def _resume(self, record: dict[str, Any], newest: checkpoint.Checkpoint | None) -> None:
         check_collocations(record, self.masks.fingerprint, self.store, self.out)
         self.num_steps = int(record["num_steps"])
-        newest, problems = checkpoint.newest(self.out)
-        self.problems += problems
         if newest is not None:
             self._take(newest.load("model", self.device))
             self.optimisers.load_state_dict(newest.load("optimisers", self.device))

@@ -39,6 +39,11 @@ class ModelSettings(Section):
         "Begin with heads that look at the tokens beside their own, not everywhere alike.",
         "Trockman & Kolter 2023",
     )
+    word_vectors: bool = setting(
+        False,
+        "Begin with vectors of which pieces are neighbours in the data, and a first layer that passes them on.",
+        "Levy & Goldberg 2014",
+    )
     use_bias: bool | None = setting(None, "Biases in linear layers and norms; none = the size's own.")
     init_std: float | None = setting(None, "Spread of initial weights; none = the size's own.", gt=0.0)
     dropout: float | None = setting(

@@ -1,0 +1,1 @@
+"""From raw text to the model that ships with the package: `make starter CORPUS=DIR`."""
