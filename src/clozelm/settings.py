@@ -63,6 +63,7 @@ def tree(
 ) -> dict[str, Any]:
     """Merge as ``load`` does, refuse names that are no settings, and return the values as they were given."""
     given = read_toml(source) if isinstance(source, Path | str) else _copy(source or {})
+    _make_room(cls, given, overrides)
     for override in overrides:
         _apply(cls, given, override)
     _refuse_unknown(cls, given)
@@ -138,6 +139,18 @@ def _field(cls: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
         fields = [each.model_fields[key] for each in classes if key in each.model_fields]
         classes = [section for field in fields for section in _sections(field.annotation)]
     return next((each.model_fields[last] for each in classes if last in each.model_fields), None)
+
+
+def _make_room(cls: type[BaseModel], given: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Empty every ``exclusive`` section that an override chooses from: of its settings only one may be given."""
+    for override in overrides:
+        name, _, value = override.partition("=")
+        key = name.strip().partition(".")[0]
+        field = cls.model_fields.get(key)
+        sections = _sections(field.annotation) if field else []
+        chooses = value.strip() != "none" and any(getattr(section, "exclusive", False) for section in sections)
+        if chooses and isinstance(given.get(key), dict):
+            given[key] = {}
 
 
 def _apply(cls: type[BaseModel], given: dict[str, Any], override: str) -> None:

@@ -12,8 +12,8 @@ import pytest
 import clozelm
 from clozelm.errors import DataError
 from clozelm.flows.cloze_sentences import ClozeSentence, ask, read_sentences, share_found
-from clozelm.hub.starter import DIRECTORY
 from clozelm.samples import ABSTRACTS
+from clozelm.shipped import DIRECTORY
 from tools.starter.corpus import Recipe, Source, check_files, leaks, plain, read_recipe
 from tools.starter.make import MOST_BYTES, Starter
 from tools.starter.measure import EXAMPLES, example

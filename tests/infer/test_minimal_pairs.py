@@ -8,10 +8,10 @@ import torch
 
 from clozelm import hub
 from clozelm.errors import DataError
-from clozelm.hub.starter import DIRECTORY
 from clozelm.infer import minimal_pairs as module
 from clozelm.infer.minimal_pairs import Accuracy, _mean_interval, minimal_pairs
 from clozelm.infer.score import Scorer
+from clozelm.shipped import DIRECTORY
 from clozelm.text.pair_files import Pair, read_pairs
 from clozelm.types import TokenBatch
 from tests import tiny_models

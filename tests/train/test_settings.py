@@ -67,6 +67,16 @@ def test_a_span_must_fit_into_a_row() -> None:
     load(PretrainSettings, {}, ["masking.strategy=span", "masking.span.longest=126"])
 
 
+def test_a_budget_given_replaces_the_recipes() -> None:
+    assert load(PretrainSettings, {"budget": {"tokens": 5}}, ["budget.steps=3"]).budget.model_dump() == {
+        "steps": 3,
+        "tokens": None,
+        "minutes": None,
+    }
+    kept = load(PretrainSettings, {"budget": {"tokens": 5}}, ["budget.steps=none"]).budget
+    assert kept.tokens == 5
+
+
 def test_several_budgets_are_refused() -> None:
     answer = said("budget.steps=3", "budget.tokens=5")
     assert answer == "budget.steps=3 and budget.tokens=5 are several budgets: give one of them."

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from clozelm.errors import ClozeError
-from clozelm.hub.starter import DIRECTORY
+from clozelm.shipped import DIRECTORY
 from tools.starter.make import Starter
 
 

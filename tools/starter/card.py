@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clozelm.train.run import Run
-from tools.starter.corpus import Recipe, Source
+from tools.starter.corpus import Recipe
 from tools.starter.measure import EXPECTED
 
 WATTS = 20.0
@@ -92,17 +92,11 @@ Lower case. Hash of the tokens {making["data"]}, of the tokenizer {making["token
 the recipe. Held out: {held}. The public example ("Machine learning is a ... technology")
 and close variants occur {leaks["examples"]} times in the training text; of the {leaks["of"]} sentences below, with
 the expected word, {found} do{_listed(leaks)}.
-
-{_attribution(files.train)}
 """
 
 
 def _listed(leaks: dict[str, Any]) -> str:
     return f" ({'; '.join(leaks['sentences'])})" if leaks["sentences"] else ""
-
-
-def _attribution(sources: Sequence[Source]) -> str:
-    return "The text is " + "; ".join(f"{one.source} ({one.licence})" for one in sources) + "."
 
 
 def _good(figures: dict[str, Any]) -> str:
@@ -151,7 +145,7 @@ def _made(making: dict[str, Any], run: Run) -> str:
 | | |
 |---|---|
 | steps, tokens | {making["steps"]:,} of {step:,}; {seen} |
-| computed | {making["petaflops"]:,.0f} petaFLOP of matrix products |
+| computed | {making["petaflops"]:,.2g} petaFLOP of matrix products |
 | time | {making["hours"]:.1f} hours of updates on {making["machine"]} |
 | precision, PyTorch, seed | {making["precision"]}, {making["torch"]}, {making["seed"]}; stored in half precision |
 | energy | about {making["kilowatt hours"]:.2f} kWh, if two cores with their memory and cooling take {WATTS:.0f} W |
@@ -162,7 +156,7 @@ def _curve(curve: Sequence[dict[str, float]]) -> str:
     every = max(1, len(curve) // _ROWS)
     shown = [row for number, row in enumerate(curve) if number % every == 0 or number == len(curve) - 1]
     rows = "\n".join(
-        f"| {row['tokens'] / 1e6:.1f}M | {row['petaflops']:.0f} | {row['minutes']:.0f} | {row['loss']:.3f} | "
+        f"| {row['tokens'] / 1e6:.1f}M | {row['petaflops']:.2g} | {row['minutes']:.0f} | {row['loss']:.3f} | "
         f"{row['right']:.1%} |"
         for row in shown
     )

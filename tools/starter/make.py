@@ -15,7 +15,7 @@ from clozelm.errors import DataError
 from clozelm.flows.cloze_sentences import read_sentences
 from clozelm.flows.progress import show_run
 from clozelm.flows.training import draw_curve, recipe
-from clozelm.hub.starter import DIRECTORY
+from clozelm.shipped import DIRECTORY
 from clozelm.text.tokenizer import Tokenizer, is_tokenizer
 from clozelm.text.train_tokenizer import train as train_tokenizer
 from clozelm.train.run import Run

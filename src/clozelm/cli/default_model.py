@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from clozelm.errors import ClozeError
-from clozelm.hub.starter import STARTER
+from clozelm.shipped import STARTER
 
 MODEL_HELP = "A run, or a Hugging Face model directory; may be left out: the starter, which ships with the package."
 _MASK = re.compile(r"\[MASK|<mask>", re.IGNORECASE)

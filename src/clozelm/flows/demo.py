@@ -21,8 +21,8 @@ from clozelm.flows.cloze_sentences import FIRST, ask, read_sentences, share_foun
 from clozelm.flows.model import Model, load
 from clozelm.flows.progress import show_answers, show_run
 from clozelm.flows.training import draw_curve, recipe
-from clozelm.hub.starter import STARTER
 from clozelm.samples import ABSTRACTS
+from clozelm.shipped import STARTER
 from clozelm.text.readers import documents
 from clozelm.text.tokenizer import Tokenizer, is_tokenizer
 from clozelm.text.train_tokenizer import train as train_tokenizer

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from clozelm import hub
 from clozelm.errors import ModelError
 from clozelm.families import Family
-from clozelm.hub.starter import STARTER
 from clozelm.infer.fill_mask import Candidate, Filled, FillMask
 from clozelm.infer.score import Method, Score, Scorer
 from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.encoder import Encoder
 from clozelm.nn.heads import Discriminator, MaskedLM
+from clozelm.shipped import STARTER
 from clozelm.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:

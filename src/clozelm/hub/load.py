@@ -16,11 +16,11 @@ from clozelm.errors import ModelError
 from clozelm.families import FAMILIES, Family, named
 from clozelm.hub.fetch import hint
 from clozelm.hub.labels import kind_of
-from clozelm.hub.starter import DIRECTORY, is_starter
 from clozelm.hub.weights import READING, read_tensors, read_weights
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
+from clozelm.shipped import DIRECTORY, is_starter
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.types import Reading
 

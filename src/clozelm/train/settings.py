@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -177,8 +177,9 @@ class ScheduleSettings(Section):
 
 
 class BudgetSettings(Section):
-    """How long to train: exactly one of the three."""
+    """How long to train: exactly one of the three; an override replaces whichever the recipe has."""
 
+    exclusive: ClassVar[bool] = True
     steps: int | None = setting(None, "Optimiser updates.", ge=1)
     tokens: int | None = setting(None, "Tokens, padding included.", ge=1)
     minutes: float | None = setting(None, "Minutes of optimiser steps; made a number of steps at the start.", gt=0)

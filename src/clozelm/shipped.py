@@ -7,7 +7,7 @@ from pathlib import Path
 STARTER = "starter"
 """The name that stands for it wherever a model directory is asked for, unless a directory is called so."""
 
-DIRECTORY = Path(__file__).parents[1] / "starter"
+DIRECTORY = Path(__file__).parent / "starter"
 
 
 def is_starter(path: str | Path) -> bool:
