@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "clozelm"
 
 LAYERS = (
-    {"errors", "settings", "types", "rng", "vocab", "hashes", "process"},
+    {"errors", "settings", "types", "rng", "vocab", "hashes", "process", "shipped"},
     {"text", "data", "nn", "masking", "samples"},
     {"objectives", "families"},
     {"tasks", "hub"},

@@ -202,7 +202,10 @@ def recipe(tmp_path: Path) -> Path:
         ),
         (("--set", "data.row_length=128"), "data.row_length=128 is longer than model.max_positions=64"),
         (("--set", "budget.steps=none"), "No budget: pass --minutes, --steps or --tokens"),
-        (("--set", "budget.tokens=100"), "are several budgets: give one of them"),
+        (
+            ("--set", "budget.tokens=100", "--set", "budget.steps=3"),
+            "are several budgets: give one of them",
+        ),
         (("--steps", 3, "--minutes", 2), "are several budgets: give one of them"),
         (("--steps", 0), "budget.steps=0 must be at least 1"),
         (("--steps", -1), "budget.steps=-1 must be at least 1"),
