@@ -281,7 +281,8 @@ def models(folder: Path) -> Iterator[tuple[str, float, int, Any]]:
         kept = checkpoint.opened(path)
         weights = kept.load("model")
         masters = kept.load("optimisers").get("masters", {})  # in bf16 the weights proper are there
-        model.masked_lm.load_state_dict({**weights, **masters})
+        kept_weights = {name.removeprefix("masked_lm."): value for name, value in {**weights, **masters}.items()}
+        model.masked_lm.load_state_dict(kept_weights)
         yield "clozelm", kept.meta["elapsed_seconds"], kept.meta["tokens_seen"], model
     for path in sorted((folder / "peer").glob("step-*")):
         facts = json.loads((path / "facts.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 from clozelm.errors import DataError, SettingsError
 from clozelm.flows import compare
 from clozelm.flows.compare_settings import load_comparison
+from clozelm.text.atomic import alone
 from clozelm.train.journal import records
 from clozelm.train.pretrain import train
 from clozelm.train.run import Run
@@ -74,14 +75,14 @@ def test_a_signal_stops_between_steps_and_later_runs_are_not_begun(
 
 def test_a_run_is_trained_by_one_process_at_a_time(tiny_store: Path, tmp_path: Path) -> None:
     plan = compare.begin(load_comparison(recipe(tmp_path, seeds=[0])), data=tiny_store, out=tmp_path / "out")
+    job = plan.jobs[0]
+    job.out.mkdir(parents=True)
     with (
-        compare._alone(plan.jobs[0]),
-        pytest.raises(
-            SettingsError, match=r"uniform/seed-0 is being trained by another process: wait for it, or name"
-        ),
+        alone(job.out),
+        pytest.raises(SettingsError, match=r"uniform/seed-0 is being worked in by another"),
     ):
         compare.train_arms(plan, console=QUIET)
-    assert not plan.jobs[0].out.exists()
+    assert not list(job.out.iterdir())
     assert compare.train_arms(plan, console=QUIET)
     assert not plan.unfinished
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clozelm.errors import DataError, SettingsError
+from clozelm.text.atomic import alone
 from clozelm.train.run import Run
 from tests import tiny_runs
 
@@ -19,6 +20,20 @@ def begun(tmp_path: Path) -> tuple[Path, Path]:
     store = tiny_runs.make_store(tmp_path, texts, tiny_runs.tokenizer(texts))
     tiny_runs.trained(tiny_runs.settings(), store, tmp_path / "run", stop_after=2)
     return store, tmp_path / "run"
+
+
+def test_a_run_is_open_in_one_process_at_a_time(begun: tuple[Path, Path], tmp_path: Path) -> None:
+    store, out = begun
+    before = (out / "journal.jsonl").read_bytes()
+    with alone(out), pytest.raises(SettingsError, match="run is being worked in by another process: wait for it"):
+        Run.open(tiny_runs.settings(), data=store, out=out)
+    assert (out / "journal.jsonl").read_bytes() == before
+    first = Run.open(tiny_runs.settings(), data=store, out=tmp_path / "new")
+    with pytest.raises(SettingsError, match="new is being worked in by another process"):
+        Run.open(tiny_runs.settings(), data=store, out=tmp_path / "new")
+    first.close()
+    assert len(tiny_runs.trained(tiny_runs.settings(), store, tmp_path / "new")) == 6
+    assert len(tiny_runs.trained(tiny_runs.settings(), store, out)) == 4
 
 
 def rewrite(run: Path, **changes: object) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,31 +122,7 @@ def open_run(plan: Plan, job: Job) -> Run:
     return Run.open(job.settings, data=job.store, out=job.out, heldout=plan.heldout)
 
 
-@contextmanager
-def _alone(job: Job) -> Iterator[None]:
-    """Keep other processes from training a run; the system lets go of it however this one ends."""
-    path = job.out.with_name(f".{job.out.name}.lock")
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsError(
-                f"{job.out} is being trained by another process: wait for it, or name other arms with --only."
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-
-
 def _trained(plan: Plan, job: Job, console: Console) -> bool:
-    with _alone(job):
-        return _trained_alone(plan, job, console)
-
-
-def _trained_alone(plan: Plan, job: Job, console: Console) -> bool:
     run = open_run(plan, job)
     restart_peak(run.device)
     show_run(run, console=console)

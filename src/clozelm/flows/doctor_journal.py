@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clozelm.errors import DataError
-from clozelm.train.journal import records
+from clozelm.train.journal import JOURNAL, records
 from clozelm.train.record import RECORD, completed, read_record
-from clozelm.train.run import JOURNAL
 
 _MASKED = {"mlm", "nsp", "sop", "rtd", "distill", "hybrid"}
 

@@ -24,7 +24,8 @@ from clozelm.tasks.task import Answers, Task
 from clozelm.text.atomic import alone, disk_errors
 from clozelm.train import checkpoint
 from clozelm.train.finetune_settings import FinetuneSettings
-from clozelm.train.tuning import JOURNAL, Tuning, check_place
+from clozelm.train.journal import JOURNAL
+from clozelm.train.tuning import Tuning, check_place
 
 RESULTS, PREDICTIONS, PAGE, MODEL = "results.json", "dev_predictions.jsonl", "report.html", "model"
 _UNCALIBRATED = (

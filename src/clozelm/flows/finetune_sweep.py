@@ -22,9 +22,10 @@ from clozelm.report.figures import figure, over_seeds, value_of
 from clozelm.text.atomic import alone, disk_errors
 from clozelm.train.finetune_settings import FinetuneSettings, SearchSettings
 from clozelm.train.hardware import choose_device, choose_precision
+from clozelm.train.journal import JOURNAL
 from clozelm.train.record import RECORD as SINGLE
 from clozelm.train.record import differences
-from clozelm.train.tuning import JOURNAL, check_place, fingerprint
+from clozelm.train.tuning import check_place, fingerprint
 
 RECORD = "sweep.json"
 """What a directory of several runs is: settings, examples and model, so that others are refused there."""

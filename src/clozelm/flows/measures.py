@@ -31,9 +31,9 @@ from clozelm.text.pair_files import Pair, read_pairs
 from clozelm.text.readers import documents
 from clozelm.text.sentences import sentence_breaks
 from clozelm.train.evaluate import piece_costs
-from clozelm.train.journal import Record, records
+from clozelm.train.journal import JOURNAL, Record, records
 from clozelm.train.record import data_fingerprint, open_heldout, read_record
-from clozelm.train.run import JOURNAL, Run
+from clozelm.train.run import Run
 from clozelm.train.words import word_costs
 from clozelm.types import Reading
 

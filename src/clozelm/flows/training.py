@@ -9,8 +9,8 @@ from clozelm.errors import SettingsError
 from clozelm.report.curves import loss_curve
 from clozelm.settings import load
 from clozelm.text.atomic import disk_errors
-from clozelm.train.journal import records
-from clozelm.train.run import JOURNAL, Run
+from clozelm.train.journal import JOURNAL, records
+from clozelm.train.run import Run
 from clozelm.train.settings import PretrainSettings
 
 

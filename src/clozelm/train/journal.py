@@ -6,11 +6,14 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from clozelm.errors import DataError
+
+JOURNAL = "journal.jsonl"
 
 Value = bool | int | float | str | None
 Record = dict[str, Value]
@@ -65,6 +68,18 @@ def records(path: Path) -> Iterator[Record]:
                 raise DataError(f"{path}:{number}: not a journal record; remove the line to read the rest.")
             if record is not None:
                 yield record
+
+
+@contextmanager
+def journal_errors(out: Path) -> Iterator[None]:
+    """Say in one line that the journal of the run in ``out`` cannot be written, and that nothing of it is lost."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{out / JOURNAL} cannot be written: {error.strerror}. The last checkpoint is kept: start again to "
+            "resume."
+        ) from error
 
 
 class TensorBoard:

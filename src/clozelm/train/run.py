@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,7 @@ from clozelm.hub.seq2seq import save_seq2seq
 from clozelm.masking.rates import mean_rate, rate_at
 from clozelm.nn.decoder import EncoderDecoder
 from clozelm.nn.heads import MaskedLM
-from clozelm.text.atomic import disk_errors
+from clozelm.text.atomic import alone, disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train import checkpoint
 from clozelm.train.assemble import Given, begin_words, build_objective, encoder_config
@@ -31,7 +30,7 @@ from clozelm.train.compile import compile_layers
 from clozelm.train.denormals import start_threads
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
-from clozelm.train.journal import Journal, TensorBoard
+from clozelm.train.journal import JOURNAL, Journal, TensorBoard, journal_errors
 from clozelm.train.masks import build_select
 from clozelm.train.masters import Masters
 from clozelm.train.optim import build
@@ -50,10 +49,8 @@ from clozelm.train.schedule import factor
 from clozelm.train.settings import PretrainSettings
 from clozelm.train.terms import heldout_terms
 
-JOURNAL = "journal.jsonl"
 _EVALUATION_SEED = 0
 _REHEARSAL_SECONDS = 20.0
-_RESUMABLE = "The last checkpoint is kept: start again to resume."
 
 
 class Run:
@@ -94,12 +91,16 @@ class Run:
         self.step, self.num_steps, self.tokens_seen, self.cursor = 0, 0, 0, Cursor()
         self.elapsed_seconds = 0.0
         self._saved_at = time.perf_counter()
+        self._alone = ExitStack()
 
     @classmethod
     def open(
         cls, settings: PretrainSettings, *, data: Path | str, out: Path | str, heldout: Path | str | None = None
     ) -> Run:
-        """Start a run in ``out``, or resume the one of the same settings that is there."""
+        """Start a run in ``out``, or resume the one of the same settings that is there.
+
+        Until it is closed, a process that opens it as well is refused with a ``SettingsError``.
+        """
         data, out = Path(data), Path(out)
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
@@ -274,20 +275,21 @@ class Run:
         # Where a run was interrupted must leave no trace, so that its journal is the uninterrupted one's.
         record = {key: value for key, value in report.items() if key != "is_saved"}
         record["elapsed_seconds"] = self.elapsed_seconds
-        with _journal_errors(self.out):
+        with journal_errors(self.out):
             self.journal.write(record)
             if self.tensorboard is not None:
                 self.tensorboard.write(record)
 
     def close(self) -> None:
-        """Close the journal and TensorBoard."""
+        """Close the journal and TensorBoard, and let other processes in."""
+        self._alone.close()
         self.journal.close()
         if self.tensorboard is not None:
             self.tensorboard.close()
 
     def save_checkpoint(self) -> None:
         """Write everything the next step depends on: weights, optimiser state and integers."""
-        with _journal_errors(self.out):
+        with journal_errors(self.out):
             self.journal.sync()
         payload = {"model": self._parameters(), "optimisers": self.optimisers.state_dict()} | self.masks.state()
         meta = {
@@ -325,6 +327,7 @@ class Run:
     def _start(self) -> None:
         with disk_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
+        self._alone.enter_context(alone(self.out))
         self.num_steps = self._budgeted_steps()
         record = {
             "format": 1,
@@ -348,6 +351,7 @@ class Run:
         self._open_journal(None)
 
     def _resume(self, record: dict[str, Any], newest: checkpoint.Checkpoint | None) -> None:
+        self._alone.enter_context(alone(self.out))
         check_collocations(record, self.masks.fingerprint, self.store, self.out)
         self.num_steps = int(record["num_steps"])
         if newest is not None:
@@ -368,7 +372,7 @@ class Run:
         self._open_journal(self.step)
 
     def _open_journal(self, resumed_step: int | None) -> None:
-        with _journal_errors(self.out):
+        with journal_errors(self.out):
             self.journal = Journal(self.out / JOURNAL, resumed_step)
         self.tensorboard = (
             TensorBoard(self.out / "tensorboard", resumed_step) if self.settings.run.tensorboard else None
@@ -386,12 +390,3 @@ class Run:
         assert budget.minutes is not None, "checked by open"
         seconds = 60 * budget.minutes
         return max(1, round(seconds / rehearse(self, seconds=min(0.05 * seconds, _REHEARSAL_SECONDS))))
-
-
-@contextmanager
-def _journal_errors(out: Path) -> Iterator[None]:
-    """Say in one line that the journal cannot be written, and that nothing of the run is lost."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{out / JOURNAL} cannot be written: {error.strerror}. {_RESUMABLE}") from error

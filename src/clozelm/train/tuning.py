@@ -32,12 +32,11 @@ from clozelm.train.denormals import start_threads
 from clozelm.train.finetune_model import build_optimisers, prepare
 from clozelm.train.finetune_settings import FinetuneSettings
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision
-from clozelm.train.journal import Journal
+from clozelm.train.journal import JOURNAL, Journal
 from clozelm.train.masters import Masters
 from clozelm.train.record import RECORD, differences
 from clozelm.train.schedule import factor
 
-JOURNAL = "journal.jsonl"
 ExampleT = TypeVar("ExampleT")
 
 
