@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from clozelm.data import pack
 from clozelm.data.order import shuffled
-from clozelm.data.pack import evaluation_rows, num_windows, plan_window
+from clozelm.data.pack import Layout, TextUnit, evaluation_rows, num_windows, plan_window
 from clozelm.data.rows import Rows, join
 from clozelm.errors import DataError, SettingsError
-from clozelm.vocab import WORD_START
+from clozelm.vocab import SENTENCE_START, WORD_START
 from tests.memory_store import VOCABULARY, MemoryStore, realistic_lengths
 
 LENGTHS = st.lists(st.one_of(st.integers(0, 12), st.integers(0, 200)), min_size=1, max_size=40)
@@ -72,14 +72,18 @@ def test_evaluation_has_every_token_once(lengths: list[int], row_length: int, wo
     row_length=st.integers(3, 60),
     seed=st.integers(0, 1 << 40),
     window_tokens=st.integers(1, 500),
+    unit=st.sampled_from(["document", "sentence"]),
 )
-def test_an_epoch_has_every_token_once(lengths: list[int], row_length: int, seed: int, window_tokens: int) -> None:
-    store = MemoryStore(lengths)
+def test_an_epoch_has_every_token_once(
+    lengths: list[int], row_length: int, seed: int, window_tokens: int, unit: TextUnit
+) -> None:
+    store = MemoryStore(lengths, sentence_share=0.1)
+    layout = Layout(unit=unit)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "WINDOW_TOKENS", window_tokens)
         seen = []
         for window in range(num_windows(store)):
-            plan = plan_window(store, row_length=row_length, seed=seed, epoch=2, window=window)
+            plan = plan_window(store, row_length=row_length, seed=seed, epoch=2, window=window, layout=layout)
             seen += [np.arange(s, s + n) for s, n in zip(plan.start, plan.length, strict=True)]
             for first, last in zip(plan.row_offsets[:-1], plan.row_offsets[1:], strict=True):
                 assert 0 < (plan.length[first:last] + 2).sum() <= row_length
@@ -107,6 +111,23 @@ def test_cuts_are_at_word_starts_where_there_is_one() -> None:
     assert (store.bits[plan.start] & WORD_START).mean() > 0.999
     unmarked = MemoryStore([1000], word_share=0.0)
     assert plan_window(unmarked, row_length=128, seed=0, epoch=0, window=0).num_rows == 8
+
+
+def test_sentences_stand_alone_unless_they_are_short() -> None:
+    store = MemoryStore([40, 30, 6], word_share=1.0)
+    for place in (0, 3, 15, 36, 40, 55, 70):
+        store.bits[place] |= SENTENCE_START
+    plan = plan_window(store, row_length=128, seed=0, epoch=0, window=0, layout=Layout(unit="sentence"))
+    found = sorted(zip(plan.start.tolist(), plan.length.tolist(), plan.document.tolist(), strict=True))
+    # The first sentence of 3 tokens stays with the next; the last 4 of the first document with those before them.
+    assert found == [(0, 15, 0), (15, 25, 0), (40, 15, 1), (55, 15, 1), (70, 6, 2)]
+
+
+def test_rows_of_sentences_are_full_and_sentences_whole() -> None:
+    store = MemoryStore(realistic_lengths(3000, 1.0, 200_000), sentence_share=0.06)
+    plan = plan_window(store, row_length=128, seed=0, epoch=0, window=0, layout=Layout(unit="sentence"))
+    assert (plan.length + 2).sum() / (plan.num_rows * 128) >= 0.98
+    assert (store.bits[plan.start] & SENTENCE_START > 0).mean() > 0.97
 
 
 def test_the_order_follows_seed_and_epoch() -> None:

@@ -324,7 +324,7 @@ def test_a_disk_error_in_the_journal_is_said_in_one_line(
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run.journal, "write", full)
+    monkeypatch.setattr(run._writers[0], "write", full)
     with pytest.raises(DataError, match="No space left on device"):
         list(train(run))
 

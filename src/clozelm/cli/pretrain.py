@@ -39,6 +39,8 @@ def pretrain(
         return
     run = Run.open(settings, data=data, out=out, heldout=heldout)
     show_run(run)
+    if not run.ranks.is_first:
+        return
     draw_curve(run, str(out))
     closing(run)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from clozelm.data.pack import check_store, num_windows, plan_window
+from clozelm.data.pack import Layout, TextUnit, check_store, num_windows, plan_window
 from clozelm.data.pairs import PairKind, check_pairs, plan_pairs
 from clozelm.data.rows import Pieces, Rows, Tokens, gather, join
 from clozelm.errors import SettingsError
@@ -32,7 +32,8 @@ class RowLoader:
     rows, row ids and therefore masks do not depend on the number of ranks. Plans of the last few
     windows are kept. With ``pairs`` the rows hold sentence pairs, see ``clozelm.data.pairs``. With
     ``repeat`` every epoch gives the rows of epoch 0 again, in the same order and numbered alike, so that
-    whatever is drawn by row - masks above all - is drawn once for all.
+    whatever is drawn by row - masks above all - is drawn once for all. ``unit`` is what stands alone in a
+    row: documents, as far as it reaches, or sentences.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class RowLoader:
         rank: int = 0,
         pairs: PairKind | None = None,
         repeat: bool = False,
+        unit: TextUnit = "document",
     ) -> None:
         check_store(store, row_length)
         if pairs is not None:
@@ -63,7 +65,9 @@ class RowLoader:
         @lru_cache(maxsize=_PLANS_KEPT)
         def plan(epoch: int, window: int) -> Pieces:
             if pairs is None:
-                return plan_window(store, row_length=row_length, seed=seed, epoch=epoch, window=window)
+                return plan_window(
+                    store, row_length=row_length, seed=seed, epoch=epoch, window=window, layout=Layout(unit=unit)
+                )
             return plan_pairs(store, pairs, row_length=row_length, seed=seed, epoch=epoch, window=window)
 
         self.plan = plan

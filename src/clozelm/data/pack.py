@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,22 +15,30 @@ from clozelm.data.order import shuffled
 from clozelm.data.rows import Pieces, Rows, Tokens, gather
 from clozelm.errors import DataError, SettingsError
 from clozelm.rng import generator
-from clozelm.vocab import WORD_START, Vocabulary
+from clozelm.vocab import SENTENCE_START, WORD_START, Vocabulary
 
 WINDOW_TOKENS = 1 << 20
 _PENDING = 256  # pieces to choose from: enough for an exact fit nearly always
 _SMALLEST_FILL = 16  # columns worth cutting a piece for, special tokens included
 _REACH = 8  # tokens to go back for a cut at a mark
+_SHORTEST_SENTENCE = 8  # tokens; a shorter one stays with the next
 
 Piece = tuple[int, int, int]  # start in the store, length, document
 
 
+TextUnit = Literal["document", "sentence"]
+
+
 @dataclass(frozen=True)
 class Layout:
-    """Say how many special tokens a piece comes with, and at which marks it is best cut, best first."""
+    """Say how many special tokens a piece comes with, and at which marks it is best cut, best first.
+
+    The ``unit`` is what stands alone: a document, or each of its sentences.
+    """
 
     specials: int = 2
     marks: tuple[int, ...] = (WORD_START,)
+    unit: TextUnit = "document"
 
 
 ONE_PIECE = Layout()
@@ -88,7 +98,7 @@ def _window_places(store: Tokens, window: int) -> NDArray[np.int64]:
 
 def _packed(store: Tokens, documents: NDArray[np.int64], row_length: int, layout: Layout) -> Pieces:
     longest = row_length - layout.specials
-    packer = _Packer(store, longest, _cut_documents(store, documents, longest, layout.marks), layout)
+    packer = _Packer(store, longest, _cut_documents(store, documents, longest, layout), layout)
     packer.pack()
     columns = np.array(packer.packed, dtype=np.int64).reshape(-1, 3).T
     start, length, document = np.ascontiguousarray(columns)
@@ -96,22 +106,33 @@ def _packed(store: Tokens, documents: NDArray[np.int64], row_length: int, layout
     return Pieces(start, length, document, row_offsets)
 
 
-def _cut_documents(
-    store: Tokens, documents: NDArray[np.int64], longest: int, marks: tuple[int, ...]
-) -> list[Piece]:
+def _cut_documents(store: Tokens, documents: NDArray[np.int64], longest: int, layout: Layout) -> list[Piece]:
     """Cut documents into pieces of at most ``longest`` tokens, at a mark where one is within reach."""
     offsets = store.offsets
     starts = offsets[documents]
     lengths = offsets[documents + 1] - starts
     pieces: list[Piece] = []
-    for start, length, document in zip(starts.tolist(), lengths.tolist(), documents.tolist(), strict=True):
-        while length > longest:
-            cut = _cut(store, start, longest, marks)
-            pieces.append((start, cut, document))
-            start, length = start + cut, length - cut
-        if length:
-            pieces.append((start, length, document))
+    for first, total, document in zip(starts.tolist(), lengths.tolist(), documents.tolist(), strict=True):
+        whole = [(first, total)] if layout.unit == "document" else _sentences(store, first, total)
+        for start, length in whole:
+            while length > longest:
+                cut = _cut(store, start, longest, layout.marks)
+                pieces.append((start, cut, document))
+                start, length = start + cut, length - cut
+            if length:
+                pieces.append((start, length, document))
     return pieces
+
+
+def _sentences(store: Tokens, start: int, length: int) -> list[tuple[int, int]]:
+    """Return start and length of each sentence of a document; short ones stay with the next, or the one before."""
+    cuts = [0]
+    for place in np.flatnonzero(store.flags(start, start + length) & SENTENCE_START).tolist():
+        if place - cuts[-1] >= _SHORTEST_SENTENCE:
+            cuts.append(place)
+    if len(cuts) > 1 and length - cuts[-1] < _SHORTEST_SENTENCE:
+        cuts.pop()
+    return [(start + a, b - a) for a, b in pairwise([*cuts, length])]
 
 
 def _cut(store: Tokens, start: int, longest: int, marks: tuple[int, ...]) -> int:

@@ -44,9 +44,10 @@ def show_run(
 ) -> None:
     """Train to the end, showing progress; a terminal gets a live line, anything else a line every 10 s.
 
-    Every ``probe_every`` share of the run the model answers ``probes``, so that one watches it learn.
+    Every ``probe_every`` share of the run the model answers ``probes``, so that one watches it learn. Of several
+    processes the first alone shows anything.
     """
-    console = console or Console(highlight=False, markup=False)
+    console = console or Console(highlight=False, markup=False, quiet=not run.ranks.is_first)
     for notice in run.notices:
         console.print(notice, style="yellow", soft_wrap=True)
     line, printed = ProgressLine(run), time.monotonic()

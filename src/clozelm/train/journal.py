@@ -103,6 +103,11 @@ class TensorBoard:
             if key != "step" and type(value) in (int, float) and _plain(value) is not None:
                 self._writer.add_scalar(key, value, step)
 
+    def sync(self) -> None:
+        """Write out what is pending."""
+        if self._writer is not None:
+            self._writer.flush()
+
     def close(self) -> None:
         """Write out what is pending."""
         if self._writer is not None:

@@ -68,7 +68,8 @@ def pretrain(
 
     A run of the same settings found in ``out`` is resumed, bit for bit; one of other settings is refused. At
     the end ``out/model`` is a Hugging Face directory. SIGTERM or Ctrl-C saves and ends the generator; so does
-    ``stop_after`` steps of this call. A damaged checkpoint is a warning. Raises ``SettingsError``,
+    ``stop_after`` steps of this call. Of several processes (see ``clozelm.train.ranks``) the first alone evaluates
+    and writes. A damaged checkpoint is a warning. Raises ``SettingsError``,
     ``DataError``, and ``TrainingError`` when the loss is not finite.
     """
     run = Run.open(settings, data=data, out=out, heldout=heldout)
@@ -84,8 +85,8 @@ def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
         while run.step < last:
             with flushed_denormals():
                 report = _step(run, run.mask_rate())
-            must_stop = stop.is_set()
-            is_saved = run.step == last or must_stop or run.checkpoint_due()
+            must_stop, is_due = run.ranks.any(stop.is_set(), run.ranks.is_first and run.checkpoint_due())
+            is_saved = run.step == last or must_stop or is_due
             report = replace(_evaluated(run, report), is_saved=is_saved)
             run.record(_flat(report))
             if is_saved:
@@ -93,7 +94,7 @@ def train(run: Run, *, stop_after: int | None = None) -> Iterator[StepReport]:
             yield report
             if must_stop:
                 break
-    if run.step == run.num_steps:
+    if run.step == run.num_steps and run.ranks.is_first:
         run.save_models()
 
 
@@ -102,7 +103,7 @@ def _step(run: Run, rate: float) -> StepReport:
     begin = time.perf_counter()
     data = run.batches.step(run.cursor, rate)
     run.objective.train()
-    reseed_dropout(run.objective, seed_for(run.settings.run.seed, "dropout", run.step))
+    reseed_dropout(run.objective, seed_for(run.settings.run.seed, "dropout", run.step, *run.ranks.key))
     tally = _accumulate(run, data)
     norm = run.optimisers.clip(run.settings.optim.clip_norm)
     _check_finite(run, data, tally.loss, norm)
@@ -124,7 +125,7 @@ def _step(run: Run, rate: float) -> StepReport:
         tokens_seen=run.tokens_seen,
         seconds=seconds,
         tokens_per_second=data.tokens / seconds,
-        peak_share=data.flops / seconds / run.matrix_rate,
+        peak_share=data.flops / seconds / (run.matrix_rate * run.ranks.world),
         gradient_norm=norm,
         learning_rate=run.optimisers.learning_rates()["adamw"],
         mask_rate=rate,
@@ -142,7 +143,7 @@ def rehearse(run: Run, *, seconds: float) -> float:
     begin = copy.deepcopy(run.weights())
     times: list[float] = []
     run.num_steps = sys.maxsize  # the learning rate of a first step is as good as any
-    while len(times) < 6 or sum(times) < seconds:
+    while run.ranks.agree(lambda: len(times) < 6 or sum(times) < seconds):
         with flushed_denormals():
             times.append(_step(run, run.mean_mask_rate()).seconds)
     run.restart(begin)
@@ -150,7 +151,7 @@ def rehearse(run: Run, *, seconds: float) -> float:
 
 
 def _accumulate(run: Run, data: StepData) -> Tally:
-    """Add up gradients over micro-batches, every term's sum divided by its count in the whole step."""
+    """Add up gradients over micro-batches and ranks, every term's sum divided by its count in the whole step."""
     tally = Tally(run.objective.weights, data.counts, run.device)
     for example in data.micro_batches:
         scores = run.objective(example.to(run.device))
@@ -159,6 +160,8 @@ def _accumulate(run: Run, data: StepData) -> Tally:
         if total is not None:
             total.backward()  # type: ignore[no-untyped-call]
             run.optimisers.collect()
+    tally.sum_over(run.ranks)
+    run.ranks.sum_gradients(run.optimisers.parameters)
     return tally
 
 
@@ -178,7 +181,7 @@ def _check_finite(run: Run, data: StepData, loss: float, norm: float) -> None:
 
 def _evaluated(run: Run, report: StepReport) -> StepReport:
     """Add the held-out loss to a report when it is due."""
-    if not run.evaluation_due():
+    if not (run.ranks.is_first and run.evaluation_due()):
         return report
     evaluation = run.evaluate() if run.objective.fills_masks else None
     terms = dict(report.terms) | {f"heldout_{name}": value for name, value in run.evaluate_terms().items()}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
 from pydantic import ValidationError
 
+from clozelm import __version__
 from clozelm.data.prepare import HELD_OUT
 from clozelm.data.store import TOKENIZER, TokenStore, read_manifest
 from clozelm.errors import DataError, SettingsError
@@ -16,7 +19,11 @@ from clozelm.hub.load import model_directory
 from clozelm.hub.weights import fingerprint
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.hardware import describe_machine
 from clozelm.train.settings import PretrainSettings
+
+if TYPE_CHECKING:
+    from clozelm.train.run import Run
 
 RECORD = "run.json"
 ASIDE = ".run.json.tmp"
@@ -157,3 +164,36 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
     with disk_errors(path):
         aside.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         aside.replace(path)
+
+
+def new_record(run: Run) -> dict[str, Any]:
+    """Return what there is to say of a run before its first step."""
+    return {
+        "format": 1,
+        "clozelm": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": describe_machine(run.device),
+        "processes": run.ranks.world,
+        "precision": run.precision,
+        "matrix_gflops": round(run.matrix_rate / 1e9, 1),
+        "num_steps": run.num_steps,
+        "parameters": sum(parameter.numel() for parameter in run.objective.parameters()),
+        "tokenizer": run.tokenizer.fingerprint,
+        "data": data_fingerprint(run.store),
+        "teacher": teacher_fingerprint(run.settings),
+        "words": words_fingerprint(run.settings),
+        "collocations": run.masks.fingerprint,
+        "unigram_nats": run.unigram_nats,
+        "settings": run.settings.model_dump(mode="json"),
+    }
+
+
+def changed_since(record: dict[str, Any], run: Run) -> list[str]:
+    """Say in what a run is computed otherwise than it began, which may change its last bits."""
+    now = {"machine": describe_machine(run.device), "torch": torch.__version__, "processes": run.ranks.world}
+    return [
+        f"The run began with {key} {record[key]!r}, this is {value!r}: last bits may differ."
+        for key, value in now.items()
+        if record.get(key, value) != value
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import platform
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -13,10 +12,9 @@ from typing import Any
 
 import torch
 
-from clozelm import __version__
 from clozelm.data.loader import Cursor
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError, ModelError
+from clozelm.errors import DataError, ModelError, SettingsError
 from clozelm.hub.save import save
 from clozelm.hub.seq2seq import save_seq2seq
 from clozelm.masking.rates import mean_rate, rate_at
@@ -29,20 +27,20 @@ from clozelm.train.assemble import Given, begin_words, build_objective, encoder_
 from clozelm.train.compile import compile_layers
 from clozelm.train.denormals import start_threads
 from clozelm.train.evaluate import Evaluation, evaluate_store, unigram_entropy
-from clozelm.train.hardware import DTYPES, choose_device, choose_precision, describe_machine, matrix_rate
+from clozelm.train.hardware import DTYPES, choose_device, choose_precision, matrix_rate
 from clozelm.train.journal import JOURNAL, Journal, TensorBoard, journal_errors
 from clozelm.train.masks import build_select
 from clozelm.train.masters import Masters
 from clozelm.train.optim import build
 from clozelm.train.plan import Batches, StepData
+from clozelm.train.ranks import Ranks
 from clozelm.train.record import (
+    changed_since,
     check_collocations,
     check_out,
-    data_fingerprint,
+    new_record,
     open_data,
     open_heldout,
-    teacher_fingerprint,
-    words_fingerprint,
     write_record,
 )
 from clozelm.train.schedule import factor
@@ -66,13 +64,16 @@ class Run:
         heldout: TokenStore | None,
         precision: str | None = None,
         begins: bool = True,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.settings, self.out = settings, out
+        self.settings, self.out, self.ranks = settings, out, ranks or Ranks()
         self.store, self.tokenizer, self.heldout = store, tokenizer, heldout
         given = Given.open(settings, tokenizer)
         self.config = encoder_config(settings, tokenizer, given)
-        self.device = choose_device(settings.run.device)
-        self.precision = choose_precision(precision or settings.run.precision, self.device)
+        self.device = self.ranks.place(choose_device(settings.run.device))
+        self.precision = self.ranks.agree(
+            lambda: choose_precision(precision or settings.run.precision, self.device)
+        )
         self.matrix_rate = matrix_rate(self.precision, self.device)
         objective = build_objective(settings, self.config, store, tokenizer, given)
         if begins:
@@ -83,7 +84,12 @@ class Run:
         self.renew_optimisers()
         self.masks = build_select(settings, store, tokenizer)
         self.problems += self.masks.notices
-        self.batches = Batches(settings, store, tokenizer.vocabulary, self.objective, self.masks.select)
+        if self.masks.adaptive is not None and self.ranks.world > 1:
+            raise SettingsError(
+                "masking.strategy=adaptive learns from the predictions of one process: start cloze without "
+                "torchrun, or use masking.adaptive.mode=balanced."
+            )
+        self.batches = Batches(settings, store, tokenizer.vocabulary, self.objective, self.masks.select, self.ranks)
         if heldout is not None and self.objective.pairs is not None:
             Batches(
                 settings, heldout, tokenizer.vocabulary, self.objective, self.masks.fixed
@@ -92,6 +98,7 @@ class Run:
         self.elapsed_seconds = 0.0
         self._saved_at = time.perf_counter()
         self._alone = ExitStack()
+        self._writers: list[Journal | TensorBoard] = []
 
     @classmethod
     def open(
@@ -105,14 +112,22 @@ class Run:
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         start_threads()
+        ranks = Ranks.joined()
         store, tokenizer = open_data(data)
         held = open_heldout(data, heldout, tokenizer)
-        record = check_out(settings, store, out)
+        record = ranks.agree(lambda: check_out(settings, store, out))
         # Measured once: a resumed run goes on in the precision it began with.
         precision = None if record is None else record["precision"]
-        found, problems = (None, []) if record is None else checkpoint.newest(out)
+        found, problems = ranks.agree(lambda: (None, []) if record is None else checkpoint.newest(out))
         run = cls(
-            settings, store=store, tokenizer=tokenizer, out=out, heldout=held, precision=precision, begins=not found
+            settings,
+            store=store,
+            tokenizer=tokenizer,
+            out=out,
+            heldout=held,
+            precision=precision,
+            begins=not found,
+            ranks=ranks,
         )
         run.problems += problems
         if record is not None:
@@ -276,21 +291,23 @@ class Run:
         record = {key: value for key, value in report.items() if key != "is_saved"}
         record["elapsed_seconds"] = self.elapsed_seconds
         with journal_errors(self.out):
-            self.journal.write(record)
-            if self.tensorboard is not None:
-                self.tensorboard.write(record)
+            for writer in self._writers:
+                writer.write(record)
 
     def close(self) -> None:
         """Close the journal and TensorBoard, and let other processes in."""
         self._alone.close()
-        self.journal.close()
-        if self.tensorboard is not None:
-            self.tensorboard.close()
+        for writer in self._writers:
+            writer.close()
 
     def save_checkpoint(self) -> None:
         """Write everything the next step depends on: weights, optimiser state and integers."""
+        self._saved_at = time.perf_counter()
+        if not self.ranks.is_first:
+            return
         with journal_errors(self.out):
-            self.journal.sync()
+            for writer in self._writers:
+                writer.sync()
         payload = {"model": self._parameters(), "optimisers": self.optimisers.state_dict()} | self.masks.state()
         meta = {
             "step": self.step,
@@ -300,7 +317,6 @@ class Run:
             "elapsed_seconds": self.elapsed_seconds,
         }
         checkpoint.write(self.out, self.step, payload, meta, keep=self.settings.checkpoint.keep)
-        self._saved_at = time.perf_counter()
 
     def save_models(self) -> Path:
         """Write ``out/model``, a Hugging Face directory, and what else the objective keeps; return its path."""
@@ -325,33 +341,19 @@ class Run:
         return self.out / "model"
 
     def _start(self) -> None:
+        self.ranks.agree(self._take_place)
+        self.num_steps = self._budgeted_steps()
+        if self.ranks.is_first:
+            write_record(self.out, new_record(self))
+        self._open_journal(None)
+
+    def _take_place(self) -> None:
         with disk_errors(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
         self._alone.enter_context(alone(self.out))
-        self.num_steps = self._budgeted_steps()
-        record = {
-            "format": 1,
-            "clozelm": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "machine": describe_machine(self.device),
-            "precision": self.precision,
-            "matrix_gflops": round(self.matrix_rate / 1e9, 1),
-            "num_steps": self.num_steps,
-            "parameters": sum(parameter.numel() for parameter in self.objective.parameters()),
-            "tokenizer": self.tokenizer.fingerprint,
-            "data": data_fingerprint(self.store),
-            "teacher": teacher_fingerprint(self.settings),
-            "words": words_fingerprint(self.settings),
-            "collocations": self.masks.fingerprint,
-            "unigram_nats": self.unigram_nats,
-            "settings": self.settings.model_dump(mode="json"),
-        }
-        write_record(self.out, record)
-        self._open_journal(None)
 
     def _resume(self, record: dict[str, Any], newest: checkpoint.Checkpoint | None) -> None:
-        self._alone.enter_context(alone(self.out))
+        self.ranks.agree(self._take_place)
         check_collocations(record, self.masks.fingerprint, self.store, self.out)
         self.num_steps = int(record["num_steps"])
         if newest is not None:
@@ -363,20 +365,16 @@ class Run:
             self.cursor = Cursor(**newest.meta["cursor"])
             self.elapsed_seconds = newest.meta["elapsed_seconds"]
         self._resumed = f"Resuming {self.out} at step {self.step} of {self.num_steps}."
-        now = {"machine": describe_machine(self.device), "torch": torch.__version__}
-        for key, value in now.items():
-            if record.get(key, value) != value:
-                self.problems.append(
-                    f"The run began with {key} {record[key]!r}, this is {value!r}: last bits may differ."
-                )
+        self.problems += changed_since(record, self)
         self._open_journal(self.step)
 
     def _open_journal(self, resumed_step: int | None) -> None:
+        if not self.ranks.is_first:
+            return
         with journal_errors(self.out):
-            self.journal = Journal(self.out / JOURNAL, resumed_step)
-        self.tensorboard = (
-            TensorBoard(self.out / "tensorboard", resumed_step) if self.settings.run.tensorboard else None
-        )
+            self._writers.append(Journal(self.out / JOURNAL, resumed_step))
+        if self.settings.run.tensorboard:
+            self._writers.append(TensorBoard(self.out / "tensorboard", resumed_step))
 
     def _budgeted_steps(self) -> int:
         """Turn the budget into a number of steps; minutes by timing a few updates that are then undone."""
@@ -389,4 +387,5 @@ class Run:
 
         assert budget.minutes is not None, "checked by open"
         seconds = 60 * budget.minutes
-        return max(1, round(seconds / rehearse(self, seconds=min(0.05 * seconds, _REHEARSAL_SECONDS))))
+        spent = rehearse(self, seconds=min(0.05 * seconds, _REHEARSAL_SECONDS))
+        return self.ranks.agree(lambda: max(1, round(seconds / spent)))

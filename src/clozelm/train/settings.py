@@ -66,6 +66,10 @@ class DataSettings(Section):
     """How tokens become rows."""
 
     row_length: int = setting(128, "Tokens in a packed row.", "Devlin et al. 2018, A.2: 128, then 512", ge=16)
+    unit: Literal["document", "sentence"] = setting(
+        "document",
+        "What is read as a text of its own: a document as far as a row reaches, or each of its sentences.",
+    )
     tokens_per_step: int = setting(4096, "Tokens of one optimiser update, padding included.", "", ge=16)
     micro_batch_tokens: int = setting(
         16384,
@@ -273,6 +277,12 @@ class PretrainSettings(Section):
                 f"masking.span.longest={self.masking.span.longest} does not fit into a row of data.row_length="
                 f"{self.data.row_length} tokens, two of which are special: use at most {self.data.row_length - 2}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _units(self) -> PretrainSettings:
+        if self.data.unit != "document" and self.objective.name in ("nsp", "sop"):
+            raise ValueError(f"data.unit={self.data.unit} has no use with objective.name={self.objective.name}")
         return self
 
     @model_validator(mode="after")

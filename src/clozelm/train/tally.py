@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clozelm.objectives import Scores
+from clozelm.train.ranks import Ranks
 
 
 class Tally:
@@ -41,6 +42,27 @@ class Tally:
             share = one.loss_sum * (self._weights[term] / self._counts[term])
             total = share if total is None else total + share
         return total
+
+    def sum_over(self, ranks: Ranks) -> None:
+        """Add up what all ranks have added."""
+        if ranks.world == 1:
+            return
+        terms = list(self._counts)
+        sums = iter(
+            ranks.sums(
+                [
+                    float(value)
+                    for part in (self._losses, self._correct, self._positive, self._has_classes)
+                    for value in part.values()
+                ]
+                + [float(not has) for has in self._has_answers.values()]
+            )
+        )
+        self._losses = {term: torch.tensor(next(sums)) for term in terms}
+        self._correct = {term: torch.tensor(int(next(sums))) for term in terms}
+        self._positive = {term: int(next(sums)) for term in terms}
+        self._has_classes = {term: next(sums) > 0 for term in terms}
+        self._has_answers = {term: next(sums) == 0 for term in terms}
 
     @property
     def loss(self) -> float:
