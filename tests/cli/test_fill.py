@@ -80,8 +80,8 @@ def test_together_for_a_person(directory: str, capsys: pytest.CaptureFixture[str
     assert len(lines) in (8, 9)
     assert cloze(directory, "a [MASK]", "--targets", "cat,dogs,catsing") == 0
     head, *rest = capsys.readouterr().out.splitlines()[1:]
-    assert head.split() == ["joint", "score", "pieces"]
-    assert sorted(line.split()[2:4] for line in rest) == [["cat", "1"], ["catsing", "3"], ["dogs", "2"]]
+    assert head.split() == ["joint", "pieces"]
+    assert sorted(line.split()[1:3] for line in rest) == [["cat", "1"], ["catsing", "3"], ["dogs", "2"]]
     assert not any("##" in line for line in lines + rest)
 
 
@@ -105,6 +105,18 @@ def test_what_came_before_a_bad_text_is_printed(directory: str, capsys: pytest.C
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 2
     assert captured.err.startswith("cloze: 'none' has no [MASK]")
+
+
+def test_a_bad_line_of_a_file_is_named(directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("a [MASK]\n\nnone\nthe [MASK]\n")
+    assert cloze(directory, "--file", str(path), "--json") == 2
+    captured = capsys.readouterr()
+    assert [json.loads(line)["source"] for line in captured.out.splitlines()] == [f"{path}:1"]
+    assert captured.err.startswith(f"cloze: {path}:3: 'none' has no [MASK]")
+    path.write_bytes(b"caf\xe9 [MASK]\n")
+    assert cloze(directory, "--file", str(path)) == 2
+    assert f"{path}:1: " in capsys.readouterr().err
 
 
 def test_calibration(directory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,8 +145,11 @@ def test_calibration(directory: str, tmp_path: Path, capsys: pytest.CaptureFixtu
         (("a [MASK]", "--targets", "cat", "--only", "dog"), "contradict each other"),
         (("a [MASK]", "--only", "nowhere.txt"), "nowhere.txt: no such file of words"),
         (("a [MASK]", "--not", ","), "--not names no word"),
+        (("a [MASK]", "--only", "Cat", "--not", "cat"), "--not has every word of --only"),
+        (("[MASK] [MASK]", "--beam", "100000"), "beam=100000 must be at most 200"),
+        (("[MASK] [MASK]", "--top", "100000"), "top=100000 must be at most 200 for several masks"),
         (("a [MASK]", "--order", "backwards"), "backwards"),
-        (("a [MASK]", "--temperature", "-1"), "temperature=-1.0 must be more than 0"),
+        (("a [MASK]", "--temperature", "-1"), "temperature=-1 must be between 0.01 and 100"),
         (("[MASK] " * 600,), "has 600 masks, and at most 64 are filled together"),
         (("--file", "nowhere.jsonl"), "no such file"),
     ],

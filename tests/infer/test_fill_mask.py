@@ -48,7 +48,12 @@ def test_by_hand(fill: FillMask) -> None:
     assert sum(c.probability for c in mask) == pytest.approx(float(expected[ordinary].sum()), abs=1e-5)
     assert all(c.probability == pytest.approx(float(expected[c.id]), abs=1e-6) for c in mask)
     assert filled.text == "the cat [MASK] on"
-    assert filled.notice is None
+    share = float(expected[~ordinary].sum())
+    assert (filled.notice is None) == (share <= 0.5)
+    if filled.notice:
+        likeliest = fill.tokenizer.token(int(expected.masked_fill(torch.from_numpy(ordinary), 0.0).argmax()))
+        assert filled.notice.startswith(f"{share:.1%} of the probability is on special pieces")
+        assert f"most of it on {likeliest}: the model has no word for this place" in filled.notice
 
 
 def test_together_is_one_by_one(fill: FillMask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +99,13 @@ def test_a_long_text_is_read_around_its_masks(fill: FillMask) -> None:
     text = "the " * 100 + "[MASK] cat [MASK] " + "dog " * 100 + "[MASK] sat"
     (filled,) = fill(text)
     assert len(filled.masks) == 3
-    assert filled.notice == (
+    assert filled.notice is not None
+    assert filled.notice.startswith(
         "The text has 205 pieces and the model reads 62: each mask was filled from the pieces around it."
     )
     near = fill("the " * 29 + "[MASK] cat [MASK] " + "dog " * 30)[0]
     last = fill("dog " * 60 + "[MASK] sat")[0]
-    assert near.notice is None
+    assert "pieces and the model reads" not in (near.notice or "")
     assert close(Filled("", near.masks + last.masks), filled)
 
 

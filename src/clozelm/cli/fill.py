@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from clozelm.infer.fill_mask import Candidate, Filled
     from clozelm.infer.fillings import Answer, FilledTogether
+    from clozelm.text.readers import Document
 
 TEXT_HELP = "Then sentences with [MASK], or [MASK*] for one or more pieces; - reads them from stdin."
 LIST_HELP = "a file with one a line, or a list with commas"
@@ -76,20 +78,20 @@ def _no_word() -> NoReturn:
     raise ClozeError("--not names no word.")
 
 
-def _print(answers: "Iterable[Filled | FilledTogether]", file: Path | None, *, as_json: bool) -> None:
+def _print(answers: "Iterable[tuple[Filled | FilledTogether, str]]", file: Path | None, *, as_json: bool) -> None:
     """Print every answer as it comes."""
     from rich.console import Console
 
     from clozelm.infer.fill_mask import Filled
 
     console, is_empty = Console(highlight=False), True
-    for one in answers:
+    for one, source in answers:
         is_empty = False
         if one.notice:
-            typer.echo(f"notice: {one.notice}", err=True)
+            typer.echo(f"notice: {source + ': ' if source else ''}{one.notice}", err=True)
         if as_json:
             plain = to_json(one) if isinstance(one, Filled) else together_to_json(one)
-            typer.echo(json.dumps(plain, ensure_ascii=False))
+            typer.echo(json.dumps({"source": source, **plain} if source else plain, ensure_ascii=False))
         elif isinstance(one, Filled):
             _show(one, console)
         else:
@@ -150,18 +152,17 @@ def _piece(one: "Candidate") -> dict[str, object]:
     }
 
 
-def _texts(given: Iterable[str], file: Path | None, field: str) -> Iterator[str]:
+def _texts(given: Iterable[str], file: Path | None, field: str) -> "Iterator[Document]":
+    from clozelm.text.readers import Document
+
     for text in given:
-        if text == "-":
-            yield from _standard_input()
-        else:
-            yield text
+        yield from map(Document, _standard_input() if text == "-" else [text], repeat(""))
     if file is not None:
         from clozelm.text.files import format_of
         from clozelm.text.readers import documents
 
         unit = "line" if format_of(file) == "text" else "auto"
-        yield from (document.text for document in documents([file], unit=unit, field=field))  # type: ignore[arg-type]
+        yield from documents([file], unit=unit, field=field, invalid_utf8="refuse")  # type: ignore[arg-type]
 
 
 def _standard_input() -> Iterator[str]:
@@ -194,15 +195,18 @@ def _show_together(filled: "FilledTogether", console: "Console") -> None:
     if filled.fillings and len(filled.fillings[0].answers) == 1:
         _answers(console, [one.answers[0] for one in filled.fillings])
         return
+    is_scored = any(one.score != one.log_probability for one in filled.fillings)
+    if is_scored:
+        console.print(Text(f"  {'joint':>7}  {'score':>6}", style="dim"))
     for one in filled.fillings:
-        line = Text(f"  {_percent(one.probability)}  ")
+        line = Text(f"  {_percent(one.probability)}  " + (f"{one.score:6.2f}  " if is_scored else ""))
         for part in one.parts:
             line.append(part.text, style="bold green" if part.state == "new" else "dim")
         console.print(line, soft_wrap=True)
 
 
 def _answers(console: "Console", answers: "list[Answer]") -> None:
-    """Print answers; those of several pieces with the score that orders them."""
+    """Print answers; those of several pieces with the score that orders them, where that is not the probability."""
     from rich.text import Text
 
     if all(len(one.pieces) == 1 for one in answers):
@@ -210,10 +214,13 @@ def _answers(console: "Console", answers: "list[Answer]") -> None:
         _bars(console, rows, with_rank=[rank for *_, rank in rows] != list(range(1, len(rows) + 1)))
         return
     width = max(len(one.text) for one in answers)
-    console.print(Text(f"  {'joint':>7}  {'score':>6}  {'':<{width}}  pieces", style="dim"))
+    is_scored = any(one.score != one.log_probability for one in answers)
+    score = f"  {'score':>6}" if is_scored else ""
+    console.print(Text(f"  {'joint':>7}{score}  {'':<{width}}  pieces", style="dim"))
     for one in answers:
         pieces = " ".join(piece.token for piece in one.pieces) if len(one.pieces) > 1 else ""
-        line = Text(f"  {_percent(one.probability)}  {one.score:6.2f}  {one.text:<{width}}  {len(one.pieces)}  ")
+        score = f"  {one.score:6.2f}" if is_scored else ""
+        line = Text(f"  {_percent(one.probability)}{score}  {one.text:<{width}}  {len(one.pieces)}  ")
         console.print(line + Text(pieces, style="dim"), overflow="ellipsis", no_wrap=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from clozelm.errors import ClozeError, DataError
@@ -13,7 +13,7 @@ from clozelm.infer.fill_calibration import FittedTemperature, fit
 from clozelm.infer.fill_mask import OPEN_MASK, Filled, FillMask, mask_pattern
 from clozelm.infer.fillings import FilledTogether, FillSettings
 from clozelm.infer.joint import JointFill
-from clozelm.text.readers import documents
+from clozelm.text.readers import Document, documents
 
 _TEXTS_AT_ONCE = 256
 
@@ -33,19 +33,24 @@ class StreamFill:
         plain = FillSettings(order=settings.order, beam=settings.beam, max_pieces=settings.max_pieces)
         self._is_plain = settings == plain
 
-    def __call__(self, texts: Iterable[str], top: int | None = None) -> Iterator[Filled | FilledTogether]:
-        """Yield the answer to every text in order; before a text that cannot be filled, all answers come."""
+    def __call__(
+        self, texts: Iterable[Document], top: int | None = None
+    ) -> Iterator[tuple[Filled | FilledTogether, str]]:
+        """Yield the answer to every text in order, with its source; an error names that of its text."""
         stream = iter(texts)
         while part := list(islice(stream, _TEXTS_AT_ONCE)):
+            found: Iterable[Filled | FilledTogether]
             try:
-                found = self._filled(part, top)
+                found = self._filled([each.text for each in part], top)
             except ClozeError:
-                if len(part) == 1:
-                    raise
-                for text in part:
-                    yield from self._filled([text], top)
-            else:
-                yield from found
+                found = chain.from_iterable(self._one(each, top) for each in part)
+            yield from zip(found, (each.source for each in part), strict=True)
+
+    def _one(self, given: Document, top: int | None) -> list[Filled | FilledTogether]:
+        try:
+            return self._filled([given.text], top)
+        except ClozeError as error:
+            raise ClozeError(f"{given.source}: {error}" if given.source else str(error)) from None
 
     def _filled(self, texts: list[str], top: int | None) -> list[Filled | FilledTogether]:
         is_alone = [self._is_alone(text) for text in texts]
@@ -60,12 +65,12 @@ class StreamFill:
 
 
 def calibrated(model: Model, path: str | Path, settings: FillSettings) -> tuple[FillSettings, FittedTemperature]:
-    """Fit the temperature on a text file, and return the settings with it."""
+    """Fit the temperature on a text file, and return the settings with it if it helps."""
     if settings.temperature != 1.0:
         raise ClozeError("A temperature and a text to fit it on contradict each other: give one of them.")
     texts = (document.text for document in documents([path]))
     fitted = fit(model.masked_lm, model.tokenizer, texts, source=str(path))
-    return replace(settings, temperature=fitted.temperature), fitted
+    return (replace(settings, temperature=fitted.temperature) if fitted.helps else settings), fitted
 
 
 def words_of(given: str) -> tuple[str, ...]:

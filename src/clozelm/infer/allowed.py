@@ -12,12 +12,15 @@ from clozelm.infer.written import Word, Words
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.valid import shortened
 
+_JOINING = ("-", "'", "’")
+
 
 class AllowedPieces:
     """What may fill a blank, worked out once for every kind of blank.
 
-    An answer of open length begins a word. Targets that the vocabulary cannot write are refused; of a list of
-    allowed words they are left out, which ``notice`` says.
+    An answer of open length begins a word, and one of several pieces holds letters, digits, hyphens and apostrophes
+    alone: it is a word or a phrase. Targets that the vocabulary cannot write are refused; of a list of allowed
+    words they are left out, which ``notice`` says.
     """
 
     def __init__(self, tokenizer: Tokenizer, size: int, settings: FillSettings) -> None:
@@ -36,11 +39,13 @@ class AllowedPieces:
 
     def _at(self, blank: Blank) -> Allowed:
         words, settings = self._words, self.settings
-        later = words.ordinary & words.lettered if settings.whole_words else words.ordinary
+        usual = words.ordinary & words.lettered if settings.whole_words else words.ordinary
         begins = blank.is_open or settings.whole_words
-        first = later & words.beginning(blank.before) if begins else later
+        beginning = usual & words.beginning(blank.before) if begins else usual
         banned = frozenset(word.strip().casefold() for word in settings.exclude)
-        alone = first & ~words.written(banned) if banned else first
+        alone = beginning & ~words.written(banned) if banned else beginning
+        first = beginning & words.lettered
+        later = words.ordinary & (words.lettered | words.written(_JOINING))
         listed = settings.targets if settings.targets is not None else settings.only
         found = None if listed is None else self._listed(listed, blank.before)
         return Allowed(alone, first, later, settings.max_pieces, found, banned)

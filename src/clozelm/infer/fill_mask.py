@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -54,6 +55,17 @@ class Filled:
     entropies: list[float] = field(default_factory=list)
 
 
+class _Hidden(NamedTuple):
+    """The probability of all special pieces in a place, and the most probable of them."""
+
+    share: float
+    id: int
+
+
+_Answered = tuple[list[Candidate], float, _Hidden]
+_MUCH = 0.5
+
+
 class FillMask:
     """Fill masks, each by itself: with several in a text, every one is answered while the others stay masked.
 
@@ -86,12 +98,14 @@ class FillMask:
             windows += found
             owners += [index] * len(found)
         answers = self._answer(windows, top)
-        filled = [Filled(text, [], self._notice(len(one))) for text, one in zip(texts, ids, strict=True)]
+        filled = [Filled(text, []) for text in texts]
+        hidden: dict[int, _Hidden] = {}
         for owner, answer in zip(owners, answers, strict=True):
-            for candidates, entropy in answer:
+            for candidates, entropy, never_shown in answer:
                 filled[owner].masks.append(candidates)
                 filled[owner].entropies.append(entropy)
-        return filled
+                hidden[owner] = max(hidden.get(owner, never_shown), never_shown)
+        return [replace(one, notice=self._notice(len(ids[at]), hidden[at])) for at, one in enumerate(filled)]
 
     def _encode(self, text: str) -> NDArray[np.int64]:
         ids = encode_masks(self.tokenizer, text)
@@ -114,18 +128,24 @@ class FillMask:
             whole = np.concatenate(([vocabulary.cls_id], inner, [vocabulary.sep_id]))
             yield Window(whole, [mask - start + 1 for mask in group])
 
-    def _notice(self, length: int) -> str | None:
-        if length <= self._room:
-            return None
-        return (
-            f"The text has {length} pieces and the model reads {self._room}: "
-            "each mask was filled from the pieces around it."
-        )
+    def _notice(self, length: int, hidden: _Hidden) -> str | None:
+        said = []
+        if length > self._room:
+            said.append(
+                f"The text has {length} pieces and the model reads {self._room}: "
+                "each mask was filled from the pieces around it."
+            )
+        if hidden.share > _MUCH:
+            said.append(
+                f"{hidden.share:.1%} of the probability is on special pieces, which are never answers, most of it "
+                f"on {self.tokenizer.token(hidden.id)}: the model has no word for this place."
+            )
+        return " ".join(said) or None
 
     @torch.inference_mode()
-    def _answer(self, windows: list[Window], top: int) -> list[list[tuple[list[Candidate], float]]]:
-        """Answer the masks of every window, batch by batch, in evaluation mode: candidates and entropy."""
-        answers: list[list[tuple[list[Candidate], float]]] = [[] for _ in windows]
+    def _answer(self, windows: list[Window], top: int) -> list[list[_Answered]]:
+        """Answer the masks of every window, batch by batch, in evaluation mode."""
+        answers: list[list[_Answered]] = [[] for _ in windows]
         weight, bias = self.model.decoder_weight, self.model.head.bias
         size = max(1, LOGITS_AT_ONCE // len(weight))
         tokens = sum(len(window.ids) for window in windows)
@@ -138,8 +158,8 @@ class FillMask:
                         answers[owner].append(found)
         return answers
 
-    def _best(self, logits: Float[Tensor, "count vocab"], top: int) -> Iterator[tuple[list[Candidate], float]]:
-        """Yield the most probable pieces of each row and its entropy.
+    def _best(self, logits: Float[Tensor, "count vocab"], top: int) -> Iterator[_Answered]:
+        """Yield the most probable pieces of each row, its entropy, and what is on special ones.
 
         Special tokens and ids beyond the tokenizer's are no answers; they keep their probability and rank.
         """
@@ -147,10 +167,14 @@ class FillMask:
         entropies = torch.special.entr(logs.exp()).sum(dim=-1).tolist()
         size = self.tokenizer.vocab_size
         best = logs[:, :size].topk(min(top + int(self._is_special.sum()), size))
-        for values, ids, entropy in zip(best.values.tolist(), best.indices.tolist(), entropies, strict=True):
+        special = torch.from_numpy(np.flatnonzero(self._is_special[:size])).to(logs.device)
+        shares = logs[:, special].exp()
+        hidden = zip(shares.sum(dim=1).tolist(), special[shares.argmax(dim=1)].tolist(), strict=True)
+        rows = zip(best.values.tolist(), best.indices.tolist(), entropies, hidden, strict=True)
+        for values, ids, entropy, never_shown in rows:
             ranked = zip(ids, values, count(1))
             found = [candidate(self.tokenizer, *one) for one in ranked if not self._is_special[one[0]]][:top]
-            yield found, entropy
+            yield found, entropy, _Hidden(*never_shown)
 
 
 def candidate(tokenizer: Tokenizer, token_id: int, log_probability: float, rank: int) -> Candidate:

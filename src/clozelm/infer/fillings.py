@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +14,10 @@ from clozelm.infer.page import Part
 
 Order = Literal["best-first", "left-to-right", "each"]
 ORDERS: tuple[Order, ...] = get_args(Order)
+
+
+MOST_BEAM = 200
+COLDEST, HOTTEST = 0.01, 100.0
 
 
 @dataclass(frozen=True)
@@ -42,20 +47,28 @@ class FillSettings:
         for name, number in (("beam", self.beam), ("max_pieces", self.max_pieces)):
             if number < 1:
                 raise ClozeError(f"{name}={number} must be at least 1.")
+        if self.beam > MOST_BEAM:
+            raise ClozeError(f"beam={self.beam} must be at most {MOST_BEAM} (5 is usual): every text is read anew.")
         if self.order is not None and self.order not in ORDERS:
             raise ClozeError(f"order={self.order!r} is not one of {', '.join(ORDERS)}.")
-        if not 0.0 < self.temperature < math.inf:
-            raise ClozeError(f"temperature={self.temperature} must be more than 0.")
+        if not COLDEST <= self.temperature <= HOTTEST:
+            raise ClozeError(
+                f"temperature={self.temperature:g} must be between {COLDEST:g} and {HOTTEST:g} (1 changes nothing)."
+            )
         for name, words in (("targets", self.targets), ("only", self.only)):
             if words is not None and not any(word.strip() for word in words):
-                raise ClozeError(f"{name} names no word.")
+                raise ClozeError(f"--{name} names no word.")
         if self.targets is not None and self.only is not None:
             raise ClozeError("targets and only contradict each other: targets are all scored, only gives the best.")
-        both = {word.strip().casefold() for word in self.targets or ()} & {
-            word.strip().casefold() for word in self.exclude
-        }
+        both = _names(self.targets or ()) & _names(self.exclude)
         if both:
             raise ClozeError(f"{min(both)!r} is both asked for and excluded.")
+        if self.only is not None and not _names(self.only) - _names(self.exclude):
+            raise ClozeError("Nothing is left that may fill a mask: --not has every word of --only.")
+
+
+def _names(words: Iterable[str]) -> set[str]:
+    return {word.strip().casefold() for word in words if word.strip()}
 
 
 @dataclass(frozen=True)
@@ -63,12 +76,14 @@ class Answer:
     """What fills one blank: a word or piece as a reader would write it, and its pieces.
 
     A piece's probability, rank and entropy (nats, of all pieces in its place) are those at the time it was
-    written: given the text, the blanks filled before and the pieces of the answer to its left.
+    written: given the text, the blanks filled before and the pieces of the answer to its left. ``is_given`` tells
+    a word of a list from one that was found.
     """
 
     text: str
     pieces: tuple[Candidate, ...]
     entropies: tuple[float, ...]
+    is_given: bool = False
 
     @property
     def log_probability(self) -> float:
@@ -82,8 +97,8 @@ class Answer:
 
     @property
     def score(self) -> float:
-        """The length-fair score, which orders answers: see ``fair_score``."""
-        return fair_score(self.log_probability, len(self.pieces))
+        """What orders answers: the log-probability of words that were given, of others ``fair_score``."""
+        return self.log_probability if self.is_given else fair_score(self.log_probability, len(self.pieces))
 
 
 @dataclass(frozen=True)

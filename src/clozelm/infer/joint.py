@@ -12,7 +12,7 @@ from clozelm.infer.asking import Asker, Search, together
 from clozelm.infer.blank_answers import Allowed, Found, OneBlank
 from clozelm.infer.blanks import Template, read_blanks, with_masks
 from clozelm.infer.fill_mask import candidate
-from clozelm.infer.fillings import Answer, FilledTogether, Filling, FillSettings, Order
+from clozelm.infer.fillings import MOST_BEAM, Answer, FilledTogether, Filling, FillSettings, Order
 from clozelm.infer.page import Page
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.readable import Readable
@@ -95,6 +95,10 @@ class JointFill:
                 f"{shortened(text)!r} has {len(template.blanks)} masks, and at most {MOST_BLANKS} are filled "
                 "together: fill each by itself, with order 'each'."
             )
+        if not is_single and keep > MOST_BEAM:
+            raise ClozeError(
+                f"top={keep} must be at most {MOST_BEAM} for several masks, which are filled together."
+            )
         part = template.around(sum(most) - len(most), self._room)
         width = keep if is_single else max(keep, self.settings.beam)
         states = yield from self._beam(OneBlank(part, self.tokenizer, allowed, width), width)
@@ -135,7 +139,7 @@ class JointFill:
     def _answer(self, found: Found) -> Answer:
         pieces = tuple(candidate(self.tokenizer, one.id, one.log_probability, one.rank) for one in found.chosen)
         text = self._readable.text(found.ids) if found.word is None else found.word
-        return Answer(text, pieces, tuple(one.entropy for one in found.chosen))
+        return Answer(text, pieces, tuple(one.entropy for one in found.chosen), is_given=found.word is not None)
 
     def _filling(self, text: str, state: _State) -> Filling:
         found = [one for one in state.found if one is not None]
