@@ -104,6 +104,79 @@ def test_other_formats_and_other_things_are_refused(tmp_path: Path) -> None:
         TokenStore.open(tmp_path / "s")
 
 
+SHARD = {"num_tokens": 5, "tokens_crc32": 0, "flags_crc32": 0}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            (key, value)
+            for key in ("num_documents", "num_tokens", "lengths_crc32")
+            for value in (None, -1, "3", 1.5)
+        ),
+        *(("tokenizer", value) for value in (None, [], {}, {"fingerprint": None, "vocab_size": 9})),
+        ("tokenizer", {"fingerprint": "0123456789abcdef", "vocab_size": "many"}),
+        *(("shards", value) for value in (None, {}, [None], [{}], [SHARD | {"num_tokens": None}], [SHARD])),
+        *((key, value) for key in ("dtype", "lengths_dtype") for value in (None, "object", "float32", [])),
+        *(
+            (key, value)
+            for key in ("repaired", "text")
+            for value in (None, 3, {"cut_documents": None, "words": "x"})
+        ),
+        ("format", None),
+        ("num_tokens", 16),
+    ],
+)
+def test_a_manifest_with_an_odd_value_is_damaged(tmp_path: Path, key: str, value: object) -> None:
+    fill(tmp_path / "s", [5, 5, 5], shard_tokens=5)
+    manifest = tmp_path / "s" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {key: value}))
+    with pytest.raises(DataError, match=r"manifest\.json is damaged \(.*\): prepare the corpus again\."):
+        TokenStore.open(tmp_path / "s")
+    StoreWriter(tmp_path / "s", replace=True, **IDENTITY).abort()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}"])
+def test_a_torn_manifest_is_damaged(tmp_path: Path, text: str) -> None:
+    """The store is still known by its other files, and may be written anew in its place."""
+    fill(tmp_path / "s", [5])
+    (tmp_path / "s" / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match=r"manifest\.json is damaged"):
+        TokenStore.open(tmp_path / "s")
+    (tmp_path / "s" / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"manifest\.json is missing"):
+        TokenStore.open(tmp_path / "s")
+    StoreWriter(tmp_path / "s", replace=True, **IDENTITY).abort()  # type: ignore[arg-type]
+
+
+def test_lengths_must_add_up(tmp_path: Path) -> None:
+    fill(tmp_path / "s", [5, 5, 5])
+    lengths = tmp_path / "s" / "lengths.bin"
+    whole = lengths.read_bytes()
+    lengths.write_bytes(b"\xff" * len(whole))
+    with pytest.raises(DataError, match=r"lengths\.bin is damaged \(wrong checksum\)"):
+        TokenStore.open(tmp_path / "s")
+    lengths.write_bytes(whole)
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    os.truncate(tmp_path / "s" / "tokens-00000.bin", 28)
+    os.truncate(tmp_path / "s" / "flags-00000.bin", 14)
+    manifest |= {"num_tokens": 14, "shards": [manifest["shards"][0] | {"num_tokens": 14}]}
+    (tmp_path / "s" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        DataError, match=r"manifest\.json is damaged \(num_tokens=14, but lengths\.bin adds up to 15\)"
+    ):
+        TokenStore.open(tmp_path / "s")
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"\x01"])
+def test_counts_must_add_up(tmp_path: Path, byte: bytes) -> None:
+    fill(tmp_path / "s", [5, 5, 5])
+    (tmp_path / "s" / "unigrams.bin").write_bytes(byte * 8000)
+    with pytest.raises(DataError, match=r"unigrams\.bin is damaged"):
+        TokenStore.open(tmp_path / "s").unigram_counts()
+
+
 @pytest.mark.parametrize("name", ["tokens-00000.bin", "flags-00001.bin", "lengths.bin", "unigrams.bin"])
 def test_verify_finds_a_changed_byte(tmp_path: Path, name: str) -> None:
     fill(tmp_path / "s", [5, 5, 5], shard_tokens=5)

@@ -61,7 +61,7 @@ class TokenStore:
 
     @classmethod
     def open(cls, path: str | Path, tokenizer: Fingerprinted | None = None) -> Self:
-        """Open a store, checking its format, the size of every file and, if given, the tokenizer."""
+        """Open a store, checking its manifest, sizes of files, the sum of lengths and, if given, the tokenizer."""
         path = Path(path)
         manifest = read_manifest(path)
         _check_files(path, manifest)
@@ -70,7 +70,14 @@ class TokenStore:
                 f"{path} was prepared with tokenizer {manifest['tokenizer']['fingerprint']}, not with "
                 f"{tokenizer.fingerprint}: use the one in {path / TOKENIZER} or prepare the corpus again."
             )
-        return cls(path, manifest)
+        store = cls(path, manifest)
+        if store.offsets[-1] != store.num_tokens:
+            _check_crc32(path / LENGTHS, manifest["lengths_crc32"])
+            raise DataError(
+                f"{path / MANIFEST} is damaged (num_tokens={store.num_tokens}, but {LENGTHS} adds up to "
+                f"{store.offsets[-1]}): prepare the corpus again."
+            )
+        return store
 
     @property
     def fingerprint(self) -> str:
@@ -105,13 +112,18 @@ class TokenStore:
 
     def unigram_counts(self) -> NDArray[np.int64]:
         """Count how often each piece occurs, int64[vocab_size]."""
-        return np.fromfile(self.path / UNIGRAMS, np.int64)
+        counts = np.fromfile(self.path / UNIGRAMS, np.int64)
+        if counts.min(initial=0) < 0 or counts.sum() != self.num_tokens:
+            raise DataError(
+                f"{self.path / UNIGRAMS} is damaged (its counts do not add up to the {self.num_tokens:,} tokens of "
+                "the manifest): prepare the corpus again."
+            )
+        return counts
 
     def verify(self) -> None:
         """Compare the checksum of every file of numbers with the manifest; reads the whole store."""
         for name, crc in _checksums(self.manifest).items():
-            if _crc32_of(self.path / name) != crc:
-                raise DataError(f"{self.path / name} is damaged (wrong checksum): prepare the corpus again.")
+            _check_crc32(self.path / name, crc)
 
     def _slice(self, shards: list[NDArray[Any]], start: int, stop: int) -> NDArray[Any]:
         if not 0 <= start <= stop <= self.num_tokens:
@@ -245,12 +257,11 @@ class StoreWriter:
 
 
 def is_store(path: str | Path) -> bool:
-    """Tell whether a directory holds a token store, whole or damaged."""
-    try:
-        manifest = json.loads((Path(path) / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(manifest, dict) and {"format", "shards", "tokenizer"} <= manifest.keys()
+    """Tell whether a directory holds a token store, whole or damaged: by its manifest, or by its other files."""
+    path = Path(path)
+    manifest = _read_json(path / MANIFEST)
+    is_told = isinstance(manifest, dict) and {"format", "shards", "tokenizer"} <= manifest.keys()
+    return is_told or all((path / name).is_file() for name in (LENGTHS, UNIGRAMS))
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -258,12 +269,67 @@ def read_manifest(path: str | Path) -> Manifest:
     path = Path(path)
     if not path.is_dir():
         raise DataError(f"{path} does not exist or is not a directory: make a token store with `cloze prepare`.")
-    if not is_store(path):
-        raise DataError(f"{path} is not a token store (no readable {MANIFEST}): make one with `cloze prepare`.")
-    manifest: Manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    if manifest["format"] != FORMAT:
+    file = path / MANIFEST
+    manifest = _read_json(file)
+    if not is_store(path) and not is_torn(file):
+        raise DataError(f"{path} is not a token store (no {MANIFEST} of one): make one with `cloze prepare`.")
+    if not file.is_file():
+        raise DataError(f"{file} is missing: the store is damaged, prepare the corpus again.")
+    if isinstance(manifest, dict) and _is_count(manifest.get("format")) and manifest["format"] != FORMAT:
         raise DataError(f"{path} has token store format {manifest['format']}; this version reads {FORMAT}.")
-    return manifest
+    fault = _fault(manifest)
+    if fault is not None:
+        raise DataError(f"{file} is damaged ({fault}): prepare the corpus again.")
+    checked: Manifest = manifest
+    return checked
+
+
+def is_torn(file: Path) -> bool:
+    """Tell whether a manifest is there and cannot be read."""
+    return file.is_file() and _read_json(file) is None
+
+
+def _read_json(file: Path) -> Any:
+    """Return what a file says; None where it is missing or torn."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _fault(manifest: Any) -> str | None:
+    """Say what in a manifest of this format cannot be; None where it can be used."""
+    if not isinstance(manifest, dict):
+        return "it is no JSON object"
+    tokenizer, shards = manifest.get("tokenizer"), manifest.get("shards")
+    is_kind = {key: manifest.get(key) in ("uint16", "uint32") for key in ("dtype", "lengths_dtype")}
+    counts = ("format", "num_documents", "num_tokens", "lengths_crc32", "unigrams_crc32")
+    is_kind |= {key: _is_count(manifest.get(key)) for key in counts}
+    is_kind["tokenizer"] = (
+        isinstance(tokenizer, dict)
+        and isinstance(tokenizer.get("fingerprint"), str)
+        and _is_count(tokenizer.get("vocab_size"))
+    )
+    is_kind["shards"] = isinstance(shards, list) and all(map(_is_shard, shards))
+    for key in ("text", "repaired"):  # what another program wrote may lack them
+        noted = manifest.get(key, {})
+        is_kind[key] = isinstance(noted, dict) and all(map(_is_count, noted.values()))
+    wrong = next((key for key, is_right in is_kind.items() if not is_right), None)
+    if wrong is not None:
+        said = repr(manifest.get(wrong))
+        return f"{wrong}={said if len(said) <= 40 else said[:37] + '...'}"
+    total = sum(shard["num_tokens"] for shard in manifest["shards"])
+    return None if total == manifest["num_tokens"] else f"its shards hold {total:,} tokens, not num_tokens"
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_shard(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _is_count(value.get(key)) for key in ("num_tokens", "tokens_crc32", "flags_crc32")
+    )
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
@@ -287,6 +353,11 @@ def _checksums(manifest: Manifest) -> dict[str, int]:
         for kind in ("tokens", "flags")
     }
     return shards | {LENGTHS: manifest["lengths_crc32"], UNIGRAMS: manifest["unigrams_crc32"]}
+
+
+def _check_crc32(path: Path, crc: int) -> None:
+    if _crc32_of(path) != crc:
+        raise DataError(f"{path} is damaged (wrong checksum): prepare the corpus again.")
 
 
 def _crc32_of(path: Path) -> int:
