@@ -101,6 +101,30 @@ def test_a_plan_writes_nothing(cloze: Cloze, road: Path) -> None:
     assert not (road / "planned").exists()
 
 
+@pytest.mark.usefixtures("known_machine")
+def test_a_plan_says_where_a_run_would_go_on(cloze: Cloze, road: Path, tmp_path: Path) -> None:
+    """And what it would pass over; a plan changes nothing."""
+
+    def plan() -> dict[str, str]:
+        said = cloze("pretrain", road / "tiny.toml", "--data", road / "tokens", "--out", out, "--dry-run", *more)
+        return {line.split("  ")[0]: line.partition("  ")[2].strip() for line in said.splitlines()}
+
+    more = ("--steps", 4, "--set", "checkpoint.every_steps=2")
+    settings = tiny_runs.settings("budget.steps=4", "checkpoint.every_steps=2")
+    out = tmp_path / "run"
+    tiny_runs.trained(settings, road / "tokens", out, stop_after=3)
+    assert plan()["out"] == f"{out}, resumes at step 3 of 4"
+    last = out / "checkpoints" / "step-000003"
+    (last / "model.safetensors").write_bytes(b"")
+    before = sorted(path.name for path in last.parent.iterdir())
+    assert plan()["out"] == f"{out}, resumes at step 2 of 4"
+    assert plan()["damaged"].startswith(f"{last}: model.safetensors has 0 bytes instead of ")
+    assert sorted(path.name for path in last.parent.iterdir()) == before
+    tiny_runs.trained(settings, road / "tokens", tmp_path / "whole")
+    out = tmp_path / "whole"
+    assert plan()["out"] == f"{out}, finished at step 4 of 4"
+
+
 def test_evaluate(cloze: Cloze, road: Path) -> None:
     held = road / "tokens" / "held_out.jsonl"
     out = cloze("evaluate", road / "run", held, "--row-length", 32)

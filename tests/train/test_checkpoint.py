@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import torch
 
 from clozelm.errors import DataError
 from clozelm.train import checkpoint
-from clozelm.train.checkpoint import newest, write
+from clozelm.train.checkpoint import newest, states, write
 
 
 def _payload(step=0):
@@ -110,6 +111,28 @@ def test_a_damaged_newest_is_said_and_the_one_before_used(tmp_path, harm, said):
     assert newest(tmp_path) == (found, [])
     assert _names(tmp_path) == ["damaged-step-000002", "step-000001"]
     assert write(tmp_path, 2, _payload(), {}, keep=3) == newest(tmp_path)[0]
+
+
+def test_looking_changes_nothing(tmp_path):
+    assert list(states(tmp_path)) == []
+    first = write(tmp_path, 1, _payload(), {}, keep=3).path
+    _flip_model(write(tmp_path, 2, _payload(), {}, keep=3).path)
+    (tmp_path / "checkpoints" / ".tmp-step-000003").mkdir()
+    before = _names(tmp_path)
+    found = list(states(tmp_path))
+    assert [path.name for path, _ in found] == ["step-000002", "step-000001"]
+    assert "checksum of model.safetensors" in found[0][1]
+    assert found[1] == (first, None)
+    assert _names(tmp_path) == before
+
+
+def test_a_checkpoint_dropped_meanwhile_is_no_damage(tmp_path):
+    for step in (1, 2):
+        write(tmp_path, step, _payload(), {}, keep=3)
+    seen = states(tmp_path)
+    assert next(seen)[1] is None
+    shutil.rmtree(tmp_path / "checkpoints" / "step-000001")
+    assert list(seen) == []
 
 
 def test_when_all_are_damaged_there_is_none(tmp_path):

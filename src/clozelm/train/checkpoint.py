@@ -72,6 +72,18 @@ def write(root: Path, step: int, payload: Mapping[str, Any], meta: Mapping[str, 
     return opened(target)
 
 
+def states(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Yield every checkpoint of a run, newest first, with what is wrong with it, None where it is whole.
+
+    Nothing is changed, and each is read only when it is asked for. One that the run drops meanwhile is left out.
+    """
+    folder = root / FOLDER
+    for path in reversed(_steps(folder) if folder.is_dir() else []):
+        damage = _damage(path)
+        if damage is None or path.exists():
+            yield path, damage
+
+
 def newest(root: Path) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest whole checkpoint of a run and what to tell the user about the others.
 
@@ -85,8 +97,7 @@ def newest(root: Path) -> tuple[Checkpoint | None, list[str]]:
         return None, notices
     for left in folder.glob(f"{_ASIDE}*"):
         _remove(left)
-    for path in reversed(_steps(folder)):
-        damage = _damage(path)
+    for path, damage in states(root):
         if damage is None:
             return opened(path), notices
         moved = _set_aside(path)
@@ -180,7 +191,7 @@ def _damage(path: Path) -> str | None:
 
 
 def opened(path: Path) -> Checkpoint:
-    """Read what is noted beside a checkpoint that is whole; for any checkpoint see ``newest``."""
+    """Read what is noted beside a checkpoint that is whole; for any checkpoint see ``newest`` and ``states``."""
     manifest = json.loads((path / MANIFEST).read_bytes())
     return Checkpoint(path, int(manifest["step"]), manifest["meta"])
 

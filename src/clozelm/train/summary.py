@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clozelm.data.loader import Cursor
+from clozelm.train import checkpoint
 from clozelm.train.assemble import Given, build_objective, encoder_config
 from clozelm.train.evaluate import unigram_entropy
 from clozelm.train.hardware import choose_device, describe_machine
@@ -30,6 +31,7 @@ def summarise(
     first = Batches(settings, store, tokenizer.vocabulary, objective, select).step(Cursor(), settings.masking.rate)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     asked = ", ".join(f"{count:,} {term}" for term, count in first.counts.items())
+    place, damaged = ("new", []) if record is None else _place(record, Path(out))
     return {
         "family": settings.model.family,
         "parameters": f"{parameters:,}",
@@ -39,8 +41,21 @@ def summarise(
         "steps an epoch": f"{store.num_tokens / first.tokens:,.0f}",
         "TFLOP a step": f"{first.flops / 1e12:.3f}",
         "held out": "nothing" if held is None else f"{held.num_tokens:,} tokens",
-        "out": f"{out}, " + ("new" if record is None else "resumed"),
+        "out": f"{out}, {place}",
+        **({"damaged": "; ".join(damaged)} if damaged else {}),
         "unigram loss": f"{unigram_entropy(store.unigram_counts()):.3f} nats",
         "device": describe_machine(device),
         "budget": ", ".join(f"{k} {v}" for k, v in settings.budget.model_dump(exclude_none=True).items()),
     }
+
+
+def _place(record: dict[str, Any], out: Path) -> tuple[str, list[str]]:
+    """Say where the run in ``out`` would go on, and which checkpoints it would pass over; nothing is changed."""
+    step, damaged = 0, []
+    for path, damage in checkpoint.states(out):
+        if damage is None:
+            step = checkpoint.opened(path).step
+            break
+        damaged.append(f"{path}: {damage}")
+    done = step == record["num_steps"]
+    return f"{'finished' if done else 'resumes'} at step {step:,} of {record['num_steps']:,}", damaged
