@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from clozelm.errors import DataError
-from clozelm.train.journal import Journal, TensorBoard, records
+from clozelm.train.journal import Journal, TensorBoard, numbered, records
 
 
 def _steps(path):
@@ -66,6 +66,15 @@ def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path, torn):
 def test_a_damaged_line_inside_is_named(tmp_path):
     path = tmp_path / "journal.jsonl"
     path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(DataError, match=r"journal\.jsonl:2: not a journal record"):
+        list(records(path))
+
+
+@pytest.mark.parametrize("step", ['"x"', "1.5", "true", "null"])
+def test_a_step_is_a_whole_number(tmp_path, step):
+    path = tmp_path / "journal.jsonl"
+    path.write_text(f'{{"step": 1}}\n{{"step": {step}, "loss": 2.0}}\n{{"note": 3}}\n')
+    assert list(numbered(path)) == [(1, {"step": 1}), (2, None), (3, {"note": 3})]
     with pytest.raises(DataError, match=r"journal\.jsonl:2: not a journal record"):
         list(records(path))
 

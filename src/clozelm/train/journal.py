@@ -61,13 +61,19 @@ def records(path: Path) -> Iterator[Record]:
 
     A damaged line anywhere else is a DataError naming it.
     """
+    for number, record in numbered(path):
+        if record is None:
+            raise DataError(f"{path}:{number}: not a journal record; remove the line to read the rest.")
+        yield record
+
+
+def numbered(path: Path) -> Iterator[tuple[int, Record | None]]:
+    """Read a journal as ``records`` does, with the number of each line, and None for a damaged one."""
     with open(path, "rb") as file:
         for number, (line, is_complete) in enumerate(_lines(file), start=1):
             record = _parse(line)
-            if record is None and is_complete:
-                raise DataError(f"{path}:{number}: not a journal record; remove the line to read the rest.")
-            if record is not None:
-                yield record
+            if record is not None or is_complete:
+                yield number, record
 
 
 @contextmanager
@@ -139,7 +145,7 @@ def _parse(line: bytes) -> Record | None:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    return record if isinstance(record, dict) and type(record.get("step", 0)) is int else None
 
 
 def _plain(value: Value) -> Value:
