@@ -312,15 +312,19 @@ def _range(field: FieldInfo) -> str:
     if low and high:
         word = {("gt", "lt"): "lie strictly between", ("ge", "le"): "lie between"}.get((low[0], high[0]))
         if word:
-            return f"{word} {low[1]:g} and {high[1]:g}"
+            return f"{word} {_plain(low[1])} and {_plain(high[1])}"
     words = {"gt": "greater than", "ge": "at least", "lt": "less than", "le": "at most"}
-    return "be " + " and ".join(f"{words[limit[0]]} {limit[1]:g}" for limit in (low, high) if limit)
+    return "be " + " and ".join(f"{words[limit[0]]} {_plain(limit[1])}" for limit in (low, high) if limit)
 
 
 def _bounds(field: FieldInfo) -> str:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     limits = (_limit(field, "gt", "ge"), _limit(field, "lt", "le"))
-    return ", ".join(f"{signs[limit[0]]} {limit[1]:g}" for limit in limits if limit)
+    return ", ".join(f"{signs[limit[0]]} {_plain(limit[1])}" for limit in limits if limit)
+
+
+def _plain(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def _limit(field: FieldInfo, *kinds: str) -> tuple[str, float] | None:

@@ -18,13 +18,21 @@ class ModelSettings(Section):
     )
     size: str = setting("tiny", "Named size of the family: tiny, small or base.")
     start: str | None = setting(None, "Model directory to go on with; the shape is then its own.")
-    num_layers: int | None = setting(None, "Layers; none = the size's own.", ge=1)
-    hidden_size: int | None = setting(None, "Width of the vectors; none = the size's own.", ge=1)
-    num_heads: int | None = setting(None, "Attention heads; none = the size's own.", ge=1)
-    intermediate_size: int | None = setting(None, "Width of the perceptron; none = the size's own.", ge=1)
-    max_positions: int | None = setting(None, "Longest document piece in tokens; none = the size's own.", ge=8)
-    embedding_size: int | None = setting(None, "Width of narrow embeddings; none = the size's own.", ge=1)
-    num_groups: int | None = setting(None, "Groups of layers with shared weights; none = the size's own.", ge=1)
+    num_layers: int | None = setting(None, "Layers; none = the size's own.", ge=1, le=1000)
+    hidden_size: int | None = setting(None, "Width of the vectors; none = the size's own.", ge=1, le=100_000)
+    num_heads: int | None = setting(None, "Attention heads; none = the size's own.", ge=1, le=10_000)
+    intermediate_size: int | None = setting(
+        None, "Width of the perceptron; none = the size's own.", ge=1, le=500_000
+    )
+    max_positions: int | None = setting(
+        None, "Longest document piece in tokens; none = the size's own.", ge=8, le=500_000
+    )
+    embedding_size: int | None = setting(
+        None, "Width of narrow embeddings; none = the size's own.", ge=1, le=100_000
+    )
+    num_groups: int | None = setting(
+        None, "Groups of layers with shared weights; none = the size's own.", ge=1, le=1000
+    )
     rope_theta: float | None = setting(None, "Rotary base of global layers; none = the size's own.", gt=1.0)
     window: int | None = setting(None, "Width of local attention in tokens; none = the size's own.", ge=2)
     global_every: int | None = setting(None, "Every n-th layer sees the whole document; none = the size's.", ge=1)
@@ -70,12 +78,15 @@ class DataSettings(Section):
         "document",
         "What is read as a text of its own: a document as far as a row reaches, or each of its sentences.",
     )
-    tokens_per_step: int = setting(4096, "Tokens of one optimiser update, padding included.", "", ge=16)
+    tokens_per_step: int = setting(
+        4096, "Tokens of one optimiser update, padding included.", "", ge=16, le=100_000_000
+    )
     micro_batch_tokens: int = setting(
         16384,
         "Most tokens computed at once; smaller than tokens_per_step means gradient accumulation.",
         "",
         ge=16,
+        le=100_000_000,
     )
 
 
@@ -116,7 +127,9 @@ class SpanCorruptionSettings(Section):
 
     mean_span: float = setting(3.0, "Mean length of a span in tokens.", "Raffel et al. 2020, 3.3.4", ge=1.0)
     sentinels: int = setting(100, "Spans a document piece may have, and one.", "T5's code", ge=2, le=10_000)
-    decoder_layers: int | None = setting(None, "Layers of the decoder; none = as many as the encoder.", "", ge=1)
+    decoder_layers: int | None = setting(
+        None, "Layers of the decoder; none = as many as the encoder.", "", ge=1, le=1000
+    )
 
 
 class ObjectiveSettings(Section):
@@ -221,7 +234,7 @@ class RunSettings(Section):
     )
     compile: Literal["auto", "yes", "no"] = setting("auto", "torch.compile; auto = on a GPU with a compiler.")
     device: str = setting("auto", "cpu, cuda or cuda:N; auto = a GPU where there is one.")
-    threads: int | None = setting(None, "CPU threads; none = all cores.", ge=1)
+    threads: int | None = setting(None, "CPU threads; none = all cores.", ge=1, le=10_000)
     tensorboard: bool = setting(False, "Also write TensorBoard events.")
     log_every: int = setting(1, "Steps between journal records.", ge=1)
 
