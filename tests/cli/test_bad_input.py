@@ -241,6 +241,26 @@ def test_recipes(
     assert said in mistake("pretrain", path, "--data", tiny_store, "--out", out, "--steps", 2)
 
 
+@pytest.mark.parametrize(
+    ("setting", "most"),
+    [
+        ("model.num_layers", "1000"),
+        ("model.hidden_size", "100000"),
+        ("model.intermediate_size", "500000"),
+        ("model.max_positions", "500000"),
+        ("data.tokens_per_step", "100000000"),
+    ],
+)
+def test_sizes_beyond_any_machine(
+    setting: str, most: str, mistake: Mistake, recipe: Path, tiny_store: Path, out: Path
+) -> None:
+    answer = mistake(
+        "pretrain", recipe, "--data", tiny_store, "--out", out, "--dry-run", "--set", f"{setting}=999999999"
+    )
+    assert f"{setting}=999999999 must lie between" in answer
+    assert f"and {most}" in answer
+
+
 @pytest.mark.usefixtures("known_machine")
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
 def test_data_that_is_no_whole_store(
@@ -284,6 +304,7 @@ def test_a_run_whose_record_is_damaged(
     (tmp_path / "run" / "run.json").write_text(content, encoding="utf-8")
     answer = mistake("pretrain", recipe, "--data", tiny_store, "--out", tmp_path / "run")
     assert "run.json: not a run record" in answer
+    assert "run.json is damaged" in answer
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from clozelm.data.store import TOKENIZER, TokenStore, read_manifest
 from clozelm.errors import DataError, SettingsError
 from clozelm.hub.load import model_directory
 from clozelm.hub.weights import fingerprint
+from clozelm.settings import load
 from clozelm.text.atomic import disk_errors
 from clozelm.text.tokenizer import Tokenizer
-from clozelm.train.hardware import describe_machine
+from clozelm.train.hardware import DTYPES, describe_machine
 from clozelm.train.settings import PretrainSettings
 
 if TYPE_CHECKING:
@@ -57,13 +59,31 @@ def read_record(out: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"settings", "data", "num_steps", "precision"} - record.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{path}: not a run record ({error}). Name another --out.") from None
-    if missing:
-        raise DataError(f"{path}: not a run record (no {min(missing)}). Name another --out.")
-    return record
+        record = json.loads(path.read_text(encoding="utf-8"))
+        fault = _fault(record)
+    except (OSError, ValueError) as error:
+        fault = str(error)
+    if fault is not None:
+        raise DataError(
+            f"{path}: not a run record ({fault}): {RECORD} is damaged; put the old one back, or name another --out."
+        )
+    checked: dict[str, Any] = record
+    return checked
+
+
+def _fault(record: Any) -> str | None:
+    """Say what in a run's record cannot be; None where it can be used."""
+    if not isinstance(record, dict):
+        return "it is no JSON object"
+    kinds = {"data": str, "num_steps": int, "precision": str, "settings": dict}
+    for key, kind in kinds.items():
+        if key not in record:
+            return f"no {key}"
+        if type(record[key]) is not kind:
+            return f"{key}={json.dumps(record[key])[:40]}"
+    if record["precision"] not in DTYPES:
+        return f"precision={record['precision'][:40]}"
+    return None if record["num_steps"] > 0 else f"num_steps={record['num_steps']}"
 
 
 def open_data(data: Path) -> tuple[TokenStore, Tokenizer]:
@@ -138,6 +158,24 @@ def completed(recorded: dict[str, Any]) -> dict[str, Any]:
         return PretrainSettings.model_validate(recorded).model_dump(mode="json")
     except ValidationError:
         return recorded
+
+
+def known(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return recorded settings, completed and without those that are none any more, or raise ``SettingsError``."""
+    try:
+        PretrainSettings.model_validate(recorded)
+    except ValidationError as error:
+        for detail in error.errors():
+            if detail["type"] == "extra_forbidden":
+                recorded = _without(recorded, detail["loc"])
+    return load(PretrainSettings, recorded).model_dump(mode="json")
+
+
+def _without(tree: dict[str, Any], place: Sequence[int | str]) -> dict[str, Any]:
+    first, *rest = place
+    if not rest:
+        return {key: value for key, value in tree.items() if key != first}
+    return {key: _without(value, rest) if key == first else value for key, value in tree.items()}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
