@@ -1,6 +1,8 @@
 """`cloze errors` and `cloze doctor` as a person uses them: what they print, write and refuse."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,15 @@ def test_doctor_exits_by_severity(models: Path, tiny_store: Path, capsys: pytest
     capsys.readouterr()
 
 
+def test_doctor_of_a_damaged_model(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = Path(shutil.copytree(models / "one", tmp_path / "broken"))
+    os.truncate(broken / "model.safetensors", 1000)
+    with pytest.raises(SystemExit) as caught:
+        main(["doctor", str(broken)])
+    assert caught.value.code == 1
+    assert "The model cannot be opened: " in " ".join(capsys.readouterr().out.split())
+
+
 def test_doctor_as_json(cloze: Cloze, tiny_store: Path) -> None:
     found = json.loads(cloze("doctor", tiny_store, "--json"))
     assert found["kinds"] == ["token store"]
@@ -94,5 +105,12 @@ def test_what_doctor_refuses(mistake: Mistake, tmp_path: Path, tiny_store: Path)
     assert "There is no" in mistake("doctor", tmp_path / "nothing")
     assert "no run" in mistake("doctor", tmp_path)
     (tmp_path / "run.json").write_text("{", encoding="utf-8")
-    assert "not a run record" in mistake("doctor", tmp_path)
+    assert "run.json is damaged" in mistake("doctor", tmp_path)
     assert "no use here" in mistake("doctor", tiny_store, "--data", tiny_store)
+    assert "fill one row of 99999999999" in mistake("doctor", tiny_store, "--row-length", 99999999999)
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    assert "'gpt2' is not supported" in mistake("doctor", tmp_path / "foreign")
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "run.json").write_text('{"task": "classify"}', encoding="utf-8")
+    assert "is a fine-tuning" in mistake("doctor", tmp_path / "tuned")

@@ -79,6 +79,11 @@ def healthy_journal() -> list[dict[str, Any]]:
 
 def run_of(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> Diagnosis:
     """A run whose record is real in form and whose journal is the healthy one, changed record by record."""
+    write_run(folder, change)
+    return examine(folder)
+
+
+def write_run(folder: Path, change: Callable[[dict[str, Any]], None] | None = None) -> None:
     folder.mkdir(parents=True)
     settings = tiny_runs.settings().model_dump(mode="json")
     assert PretrainSettings.model_validate(settings)
@@ -92,7 +97,6 @@ def run_of(folder: Path, change: Callable[[dict[str, Any]], None] | None = None)
         if change is not None:
             change(each)
     (folder / "journal.jsonl").write_text("".join(json.dumps(each) + "\n" for each in journal), encoding="utf-8")
-    return examine(folder)
 
 
 def model_of(folder: Path, tokenizer: Tokenizer, change: Callable[[MaskedLM], None] | None = None) -> Path:

@@ -8,13 +8,16 @@ from clozelm.errors import DataError
 from clozelm.flows.doctor_finding import Check, Finding, NotCheckedError
 from clozelm.flows.doctor_store import LONG_SENTENCE, StoreFacts, repeated
 
+DAMAGED = "damaged files"  # looked for before anything is made of the tokens
 _FEW_DOCUMENTS = 20
 
 
 def damaged(facts: StoreFacts) -> Finding | None:
-    """Find files whose checksum is not the manifest's."""
+    """Find files whose checksum is not the manifest's, held-out text included."""
     try:
-        facts.store.verify()
+        for store in (facts.store, facts.held_out):
+            if store is not None:
+                store.verify()
     except DataError as error:
         why = "Some tokens are not those that were prepared; training on them teaches noise."
         return Finding("error", str(error), why, "Prepare the corpus again.")
@@ -110,7 +113,7 @@ def truncated_documents(facts: StoreFacts) -> Finding | None:
 
 def fertility(facts: StoreFacts) -> Finding | None:
     """Find a tokenizer that needs many pieces a word."""
-    text = facts.store.manifest.get("text") or {}
+    text = facts.store.manifest.get("text", {})
     words, characters = int(text.get("words", 0)), int(text.get("characters", 0))
     if not words:
         raise NotCheckedError("the manifest does not count words")
@@ -216,7 +219,7 @@ def size(facts: StoreFacts) -> Finding | None:
 
 
 DATA_CHECKS: dict[str, Check[StoreFacts]] = {
-    "damaged files": damaged,
+    DAMAGED: damaged,
     "duplicate documents": duplicate_documents,
     "duplicate sentences": duplicate_sentences,
     "leak": leak,
@@ -232,13 +235,18 @@ DATA_CHECKS: dict[str, Check[StoreFacts]] = {
 }
 
 
-def data_facts(facts: StoreFacts) -> dict[str, str]:
-    """Return what a reader wants to know of any store."""
-    text = facts.store.manifest.get("text") or {}
-    said = {
+def counts(facts: StoreFacts) -> dict[str, str]:
+    """Return what the manifest alone says of a store."""
+    return {
         "tokens": f"{facts.store.num_tokens:,} in {facts.store.num_documents:,} documents",
         "vocabulary": f"{facts.store.vocab_size:,} pieces",
     }
+
+
+def data_facts(facts: StoreFacts) -> dict[str, str]:
+    """Return what a reader wants to know of any store."""
+    text = facts.store.manifest.get("text", {})
+    said = counts(facts)
     if text.get("words"):
         said["pieces a word"] = f"{facts.store.num_tokens / text['words']:.2f}"
     if facts.store.num_tokens:

@@ -154,7 +154,9 @@ def tokenizer_fits(facts: ModelFacts) -> Finding | None:
     """Find a tokenizer of other pieces than the model embeds, or other ids than its configuration says."""
     if facts.tokenizer is None:
         raise NotCheckedError("the tokenizer beside the model cannot be read")
-    own, rows = facts.tokenizer, int(facts.config.get("vocab_size") or 0)
+    own, rows = facts.tokenizer, facts.config.get("vocab_size")
+    if type(rows) is not int:
+        raise NotCheckedError(f"config.json says vocab_size={rows!r}")
     wrong = []
     if own.vocab_size > rows:
         wrong.append(f"the tokenizer has {own.vocab_size:,} pieces, the model embeds {rows:,}")

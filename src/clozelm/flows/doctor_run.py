@@ -5,17 +5,33 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clozelm.flows.doctor_files import FILE_CHECKS
 from clozelm.flows.doctor_finding import Check, Finding, NotCheckedError
 from clozelm.flows.doctor_journal import RunFacts
 
 _ON_THE_LINE = 0.1  # nats
 _MANY_EPOCHS = 40
+_FEW = 10  # records: of fewer there is no curve
 
 
 def _needs_steps(facts: RunFacts, steps: int) -> None:
     if facts.step < steps:
         raise NotCheckedError(f"the run has {facts.step:,} steps, which are too few (at least {steps:,})")
+    _known(facts, "loss")
+
+
+def _known(facts: RunFacts, name: str, least: int = _FEW) -> NDArray[np.float64]:
+    """Return a figure of the records where it is a finite number; too few of them are not checked."""
+    if not facts.journal:
+        raise NotCheckedError("the journal is empty")
+    found = facts.finite(name)
+    if len(found) < least:
+        raise NotCheckedError(
+            f"the journal has a finite {name} in only {len(found)} of {len(facts.journal):,} steps"
+        )
+    return found
 
 
 def _unigram(facts: RunFacts) -> float:
@@ -28,15 +44,27 @@ def finite_loss(facts: RunFacts) -> Finding | None:
     """Find losses or gradients that are no numbers."""
     if not facts.journal:
         raise NotCheckedError("the journal is empty")
-    bad = [each["step"] for each in facts.journal if each.get("loss") is None or each.get("gradient_norm") is None]
-    if not bad:
+    is_bad = np.isnan(facts.column("loss")) | np.isnan(facts.column("gradient_norm"))
+    what = "Loss or gradient"
+    if not is_bad.any():
+        what = "The held-out loss"
+        for name in _heldout_names(facts):
+            is_missing = [each.get(name) is None for each in facts.journal]
+            is_bad |= np.isnan(facts.column(name)) & ~np.array(is_missing)
+    if not is_bad.any():
         return None
+    first = facts.journal[int(np.argmax(is_bad))]["step"]
     return Finding(
         "error",
-        f"Loss or gradient is not finite in {len(bad):,} steps, first at step {bad[0]:,}.",
+        f"{what} is not finite in {is_bad.sum():,} steps, first at step {first:,}.",
         "One such update destroys all weights.",
         "Begin again with a lower optim.learning_rate or a longer schedule.warmup, in fp32 to be sure.",
     )
+
+
+def _heldout_names(facts: RunFacts) -> list[str]:
+    written = {name for each in facts.journal for name in each}
+    return sorted(name for name in written if name.startswith("heldout") and name.endswith("loss"))
 
 
 def divergence(facts: RunFacts) -> Finding | None:
@@ -61,8 +89,7 @@ def divergence(facts: RunFacts) -> Finding | None:
 def spikes(facts: RunFacts) -> Finding | None:
     """Find single steps whose loss jumps out of its surroundings."""
     _needs_steps(facts, 100)
-    loss = facts.column("loss")
-    loss = loss[np.isfinite(loss)]
+    loss = facts.finite("loss")
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(loss, 10, mode="edge"), 21)
     middle = np.median(windows, axis=1)
     away = loss - middle
@@ -116,11 +143,11 @@ def learning_rate_high(facts: RunFacts) -> Finding | None:
     """Find the signs of a rate that throws the weights about: the loss rises, or the network dies."""
     unigram = _unigram(facts)
     _needs_steps(facts, 40)
-    curve, norms = facts.smoothed, facts.column("gradient_norm")
+    curve, norms = facts.smoothed, _known(facts, "gradient_norm")
     first = max(float(curve[0]), unigram if facts.is_from_scratch else 0.0)
     rate = facts.settings["optim"]["learning_rate"]
     jump, stays = float(curve.max()) - first, float(curve[-1]) > unigram - _ON_THE_LINE
-    begin, end = float(np.nanmedian(norms[:10])), float(np.nanmedian(norms[len(norms) // 2 :]))
+    begin, end = float(np.median(norms[:10])), float(np.median(norms[len(norms) // 2 :]))
     is_dead = stays and end < 0.5 * begin
     if jump < 0.3 and not is_dead:
         return None
@@ -143,7 +170,7 @@ def learning_rate_low(facts: RunFacts) -> Finding | None:
     _needs_steps(facts, 100)
     if not facts.is_from_scratch:
         raise NotCheckedError("the run began with a trained model, where low rates are usual")
-    rate = float(np.nanmax(facts.column("learning_rate")))
+    rate = float(_known(facts, "learning_rate").max())
     if rate >= 5e-5 or float(facts.smoothed[-1]) < unigram - 0.5:
         return None
     return Finding(
@@ -157,8 +184,7 @@ def learning_rate_low(facts: RunFacts) -> Finding | None:
 def gradients(facts: RunFacts) -> Finding | None:
     """Find gradients that explode, vanish, or are far above where they are cut."""
     _needs_steps(facts, 40)
-    norms = facts.column("gradient_norm")
-    norms = norms[np.isfinite(norms)]
+    norms = _known(facts, "gradient_norm")
     tenth = max(5, len(norms) // 10)
     early, late = float(np.median(norms[tenth : 4 * tenth])), float(np.median(norms[-tenth:]))
     clip = facts.settings["optim"].get("clip_norm")
@@ -177,8 +203,8 @@ def gradients(facts: RunFacts) -> Finding | None:
 def dead_masks(facts: RunFacts) -> Finding | None:
     """Find steps with nothing hidden, or far less than was asked for."""
     predictions, tokens, rates = (facts.column(name) for name in ("predictions", "tokens", "mask_rate"))
-    if not len(predictions):
-        raise NotCheckedError("the journal is empty")
+    for name in ("predictions", "tokens", "mask_rate"):
+        _known(facts, name, 1)
     empty = int((predictions == 0).sum())
     share = float(np.nansum(predictions) / max(np.nansum(tokens), 1))
     asked = float(np.nanmean(rates))
@@ -195,9 +221,7 @@ def dead_masks(facts: RunFacts) -> Finding | None:
 
 def evaluation(facts: RunFacts) -> Finding | None:
     """Find a run whose held-out loss is never measured."""
-    written = {name for each in facts.journal for name in each}
-    names = {name for name in written if name.startswith("heldout") and name.endswith("loss")}
-    if any(facts.measured(name) for name in names):
+    if any(each.get(name) is not None for name in _heldout_names(facts) for each in facts.journal):
         return None
     every = float(facts.settings["evaluation"].get("every") or 0)
     if every and facts.step < every * facts.num_steps:
@@ -215,10 +239,11 @@ def overfitting(facts: RunFacts) -> Finding | None:
     measured = facts.measured("heldout_loss")
     if len(measured) < 3:
         raise NotCheckedError("the held-out loss was measured fewer than three times")
+    _known(facts, "loss")
     best_step, best = min(measured, key=lambda one: one[1])
     last = measured[-1][1]
     gap = last - float(facts.smoothed[-1])
-    is_same_rate = abs(facts.journal[-1].get("mask_rate", 0) - facts.settings["evaluation"]["rate"]) < 0.02
+    is_same_rate = abs(facts.column("mask_rate")[-1] - facts.settings["evaluation"]["rate"]) < 0.02
     rises = last > best + 0.05
     if not rises and not (is_same_rate and gap > 1.0):
         return None
@@ -235,9 +260,8 @@ def epochs(facts: RunFacts) -> Finding | None:
     """Find a text that is read very many times."""
     if facts.store_tokens is None:
         raise NotCheckedError("name the token store with --data")
-    rows = facts.store_tokens or 1
-    planned = float(facts.journal[-1]["tokens_seen"]) / max(facts.step, 1) * facts.num_steps if facts.journal else 0
-    times = planned / rows
+    seen = _known(facts, "tokens_seen", 1)[-1]
+    times = seen / max(facts.step, 1) * facts.num_steps / (facts.store_tokens or 1)
     if times <= _MANY_EPOCHS:
         return None
     return Finding(
@@ -251,9 +275,9 @@ def epochs(facts: RunFacts) -> Finding | None:
 def speed(facts: RunFacts) -> Finding | None:
     """Find a run that became slow on the way."""
     _needs_steps(facts, 100)
-    rates = facts.column("tokens_per_second")
+    rates = _known(facts, "tokens_per_second")
     quarter = len(rates) // 4
-    first, last = float(np.nanmedian(rates[:quarter])), float(np.nanmedian(rates[-quarter:]))
+    first, last = float(np.median(rates[:quarter])), float(np.median(rates[-quarter:]))
     if last > 0.5 * first:
         return None
     return Finding(
@@ -266,10 +290,7 @@ def speed(facts: RunFacts) -> Finding | None:
 
 def peak(facts: RunFacts) -> Finding | None:
     """Find a machine that is hardly used."""
-    share = facts.column("peak_share")
-    if not np.isfinite(share).any():
-        raise NotCheckedError("the journal has no share of the machine's peak")
-    middle = float(np.nanmedian(share))
+    middle = float(np.median(_known(facts, "peak_share", 1)))
     if middle > 0.05:
         return None
     return Finding(
@@ -281,6 +302,7 @@ def peak(facts: RunFacts) -> Finding | None:
 
 
 RUN_CHECKS: dict[str, Check[RunFacts]] = {
+    **FILE_CHECKS,
     "finite loss": finite_loss,
     "divergence": divergence,
     "spikes": spikes,
@@ -307,12 +329,17 @@ def run_facts(facts: RunFacts) -> dict[str, str]:
     said["loss"] = f"{facts.smoothed[-1]:.3f}{unigram}" if len(facts.smoothed) else "none"
     if measured := facts.measured("heldout_loss"):
         said["held-out loss"] = f"{measured[-1][1]:.3f} at step {measured[-1][0]:,}"
-    clip, norms = facts.settings["optim"].get("clip_norm"), facts.column("gradient_norm")
-    cut = "" if not clip else f", {np.mean(norms > clip):.0%} of the steps cut to {clip:g}"
-    said["gradient norm"] = f"{np.nanmedian(norms):.2f} in the middle{cut}"
-    rate, share = np.nanmedian(facts.column("tokens_per_second")), np.nanmedian(facts.column("peak_share"))
-    said["speed"] = f"{rate:,.0f} tokens/s, {share:.0%} of the peak of {facts.record.get('machine', 'the machine')}"
-    left = (facts.num_steps - facts.step) * float(np.nanmedian(facts.column("seconds")))
+    clip, norms = facts.settings["optim"].get("clip_norm"), facts.finite("gradient_norm")
+    if len(norms):
+        cut = "" if not clip else f", {np.mean(norms > clip):.0%} of the steps cut to {clip:g}"
+        said["gradient norm"] = f"{np.median(norms):.2f} in the middle{cut}"
+    rates, shares = facts.finite("tokens_per_second"), facts.finite("peak_share")
+    if len(rates):
+        machine = facts.record.get("machine", "the machine")
+        share = f", {np.median(shares):.0%} of the peak of {machine}" if len(shares) else ""
+        said["speed"] = f"{np.median(rates):,.0f} tokens/s{share}"
+    seconds = facts.finite("seconds")
+    left = (facts.num_steps - facts.step) * float(np.median(seconds)) if len(seconds) else 0.0
     if left > 0:
         cost = "" if facts.price is None else f", about {left / 3600 * facts.price:,.2f} at {facts.price:g} an hour"
         said["to finish"] = f"{_duration(left)} at this speed{cost}"

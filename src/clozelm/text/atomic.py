@@ -111,6 +111,20 @@ def alone(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def is_worked_in(directory: Path) -> bool:
+    """Tell whether a process is working in a directory, see ``alone``; nothing there is changed."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return False
+
+
 def _remove_abandoned(path: Path) -> None:
     for left in path.parent.glob(f".{path.name}.partial-*"):
         with suppress(ValueError, PermissionError):
