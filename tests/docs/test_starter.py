@@ -14,6 +14,7 @@ from clozelm.errors import DataError
 from clozelm.flows.cloze_sentences import ClozeSentence, ask, read_sentences, share_found
 from clozelm.samples import ABSTRACTS
 from clozelm.shipped import DIRECTORY
+from tools.starter.card import joined
 from tools.starter.corpus import Recipe, Source, check_files, leaks, plain, read_recipe
 from tools.starter.make import MOST_BYTES, Starter
 from tools.starter.measure import EXAMPLES, example
@@ -65,18 +66,30 @@ def test_the_whole_road_in_small(small: Starter, capsys: pytest.CaptureFixture[s
     model = clozelm.load(small.package)
     assert model.tokenizer.vocab_size == 400
     measured = json.loads((small.package / "measured.json").read_text())
-    assert measured["making"]["steps"] == 8
+    assert [one["steps"] for one in measured["parts"]] == [8, 8]
+    assert [one["unit"] for one in measured["parts"]] == ["document", "sentence"]
     assert measured["figures"]["minimal pairs"]["pairs"] == 2
     assert measured["figures"]["held out"]["unigram nats"] < math.log(400)
-    assert [row["tokens"] for row in measured["curve"]] == sorted(row["tokens"] for row in measured["curve"])
+    tokens = [row["tokens"] for row in joined(measured["parts"])]
+    assert tokens == sorted(tokens)
+    assert tokens[-1] == sum(one["tokens"] for one in measured["parts"])
     card = (small.package / "README.md").read_text()
-    data = measured["making"]["data"]
+    data = measured["parts"][-1]["data"]
     for fact in ("lines of again", "CC0", data, "kWh", "BLiMP", "![Loss against tokens](loss.png)"):
         assert fact in card, fact
     assert (small.package / "loss.png").read_bytes().startswith(b"\x89PNG")
     before = (small.package / "model.safetensors").read_bytes()
     small.make(*SMALL)
     assert (small.package / "model.safetensors").read_bytes() == before
+
+    more = Starter(
+        small.corpus, small.out.with_name("more"), package=small.out.with_name("third"), files=small.files
+    )
+    more.make(*SMALL, first=small.package)
+    said = json.loads((more.package / "measured.json").read_text())
+    assert [one["unit"] for one in said["parts"]] == ["document", "sentence", "sentence"]
+    assert said["parts"][:2] == measured["parts"]
+    assert not (more.out / "run").exists()
 
 
 def test_another_file_is_refused(small: Starter) -> None:

@@ -1,4 +1,4 @@
-"""python -m tools.starter CORPUS [--out DIR] [--dry-run] [--set section.key=value ...]."""
+"""python -m tools.starter CORPUS [--out DIR] [--first DIR] [--dry-run] [--set section.key=value ...]."""
 
 import argparse
 import sys
@@ -15,11 +15,16 @@ def main() -> int:
     parser.add_argument("corpus", type=Path, help="directory of the files that tools/starter/corpus.toml names")
     parser.add_argument("--out", type=Path, default=Path("runs/starter"), help="directory of all that is made")
     parser.add_argument("--package", type=Path, default=DIRECTORY, help="where the finished model goes")
+    parser.add_argument(
+        "--first", type=Path, help="an earlier starter: its tokenizer and weights are the first part"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check the files and say what would be done")
     parser.add_argument("--set", dest="overrides", action="append", default=[], help="section.key=value")
     given = parser.parse_args()
     try:
-        Starter(given.corpus, given.out, package=given.package).make(*given.overrides, dry_run=given.dry_run)
+        Starter(given.corpus, given.out, package=given.package).make(
+            *given.overrides, dry_run=given.dry_run, first=given.first
+        )
     except ClozeError as error:
         print(f"starter: {error}", file=sys.stderr)
         return 2

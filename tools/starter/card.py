@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from clozelm.errors import DataError
 from clozelm.train.run import Run
 from tools.starter.corpus import Recipe
 from tools.starter.measure import EXPECTED
@@ -12,23 +13,56 @@ from tools.starter.measure import EXPECTED
 WATTS = 20.0
 """Of two cores of a server's processor under full load, its share of memory and cooling included: an assumption."""
 _ROWS = 20
+_KEPT_TOKENIZER = "afedd44dba3eac65"
 
 
-def write_card(directory: Path, files: Recipe, run: Run, leaks: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Write README.md and, for programs, measured.json."""
-    making = facts(run)
-    curve = list(history(run.out / "journal.jsonl"))
-    measured = {"making": making, "leaks": leaks, "figures": figures, "curve": curve}
+Part = dict[str, Any]
+"""What is known of one part of the training: its recipe, its facts, and its curve."""
+
+
+def part(run: Run, name: str) -> Part:
+    """Return what is known of a finished run."""
+    return {"recipe": name, **facts(run), "curve": list(history(run.out / "journal.jsonl"))}
+
+
+def earlier_parts(directory: Path) -> list[Part]:
+    """Return the parts by which a packaged model was made, as its figures have them."""
+    path = directory / "measured.json"
+    try:
+        parts: list[Part] = json.loads(path.read_text(encoding="utf-8"))["parts"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} does not say how the first part was made ({error!r}).") from None
+    return parts
+
+
+def write_card(
+    directory: Path, files: Recipe, run: Run, parts: list[Part], leaks: dict[str, Any], figures: dict[str, Any]
+) -> None:
+    """Write README.md and, for programs, measured.json; ``run`` is the last of the ``parts``."""
+    making = parts[-1]
+    curve = joined(parts)
+    measured = {"parts": parts, "leaks": leaks, "figures": figures}
     (directory / "measured.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     sections = (
         _HEAD.format(layers=run.config.num_layers, width=run.config.hidden_size, parameters=making["parameters"]),
         _text(files, leaks, making),
         _good(figures),
-        _made(making, run),
+        _made(parts, run),
         _curve(curve),
         _TAIL,
     )
     (directory / "README.md").write_text("\n".join(sections), encoding="utf-8")
+
+
+def joined(parts: list[Part]) -> list[dict[str, float]]:
+    """Return the curves of all parts as one, with what was spent from the beginning."""
+    before = {"tokens": 0.0, "minutes": 0.0, "petaflops": 0.0}
+    rows = []
+    for one in parts:
+        rows += [{**row, **{name: row[name] + spent for name, spent in before.items()}} for row in one["curve"]]
+        spent = {"tokens": one["tokens"], "minutes": 60 * one["hours"], "petaflops": one["petaflops"]}
+        before = {name: before[name] + spent[name] for name in before}
+    return rows
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -44,6 +78,8 @@ def facts(run: Run) -> dict[str, Any]:
         "data": record["data"],
         "tokenizer": record["tokenizer"],
         "seed": run.settings.run.seed,
+        "unit": run.settings.data.unit,
+        "step": run.settings.data.tokens_per_step,
         "steps": run.num_steps,
         "tokens": run.tokens_seen,
         "words": round(run.tokens_seen / _fertility(run)),
@@ -135,21 +171,43 @@ Intervals are 95%. `measured.json` has every figure, paradigm by paradigm, and t
 """
 
 
-def _made(making: dict[str, Any], run: Run) -> str:
-    step = run.settings.data.tokens_per_step
-    seen = f"{making['tokens']:,} tokens, about {making['words'] / 1e6:.0f}M words, {making['epochs']:.2f} epochs"
+def _made(parts: Sequence[Part], run: Run) -> str:
+    rows = "\n".join(_row(one) for one in parts)
     return f"""## How it was made
 
-`make starter CORPUS=DIR` (recipe `starter`, files in `tools/starter/corpus.toml`), from raw text to this directory.
+`make starter CORPUS=DIR` (recipes `starter` and `starter-sentences`, files in `tools/starter/corpus.toml`), from
+raw text to this directory. The second part goes on with the first part's weights, on the same text sentence by
+sentence: a model that has read whole rows of documents expects a word of a sentence to come again in it, as
+words do in an article.
 
-| | |
-|---|---|
-| steps, tokens | {making["steps"]:,} of {step:,}; {seen} |
-| computed | {making["petaflops"]:,.2g} petaFLOP of matrix products |
-| time | {making["hours"]:.1f} hours of updates on {making["machine"]} |
-| precision, PyTorch, seed | {making["precision"]}, {making["torch"]}, {making["seed"]}; stored in half precision |
-| energy | about {making["kilowatt hours"]:.2f} kWh, if two cores with their memory and cooling take {WATTS:.0f} W |
+| part | steps, tokens each | tokens | petaFLOP | hours of updates | precision, PyTorch, seed | energy |
+|---|---|---|--:|---|---|--:|
+{rows}
+
+Energy: if two cores with their memory and cooling take {WATTS:.0f} W. Stored in half precision. {_tokenizer(run)}
 """
+
+
+def _row(one: Part) -> str:
+    cells = (
+        f"`{one['recipe']}`, {one['unit']}s",
+        f"{one['steps']:,} of {one['step']:,}",
+        f"{one['tokens']:,}, about {one['words'] / 1e6:.0f}M words, {one['epochs']:.2f} epochs",
+        f"{one['petaflops']:,.2g}",
+        f"{one['hours']:.1f} on {one['machine']}",
+        f"{one['precision']}, {one['torch']}, {one['seed']}",
+        f"{one['kilowatt hours']:.2f} kWh",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _tokenizer(run: Run) -> str:
+    if run.tokenizer.fingerprint != _KEPT_TOKENIZER:
+        return "The tokenizer was learned from the same files."
+    return (
+        "The tokenizer was learned by this project, too, before the first part; the command was not kept. One that "
+        "`make starter` learns anew from these files shares nine tenths of its pieces."
+    )
 
 
 def _curve(curve: Sequence[dict[str, float]]) -> str:

@@ -1,4 +1,7 @@
-"""The stages from raw text to the packaged directory; what an earlier call left is used again."""
+"""The stages from raw text to the packaged directory; what an earlier call left is used again.
+
+The model is trained in two parts: `starter` on documents, `starter-sentences` on the same text by sentences.
+"""
 
 import json
 import shutil
@@ -19,11 +22,12 @@ from clozelm.shipped import DIRECTORY
 from clozelm.text.tokenizer import Tokenizer, is_tokenizer
 from clozelm.text.train_tokenizer import train as train_tokenizer
 from clozelm.train.run import Run
-from tools.starter.card import write_card
+from tools.starter.card import earlier_parts, part, write_card
 from tools.starter.corpus import FIELD, Recipe, check_files, inputs, leaks, read_recipe
 from tools.starter.measure import measure
 
 MOST_BYTES = 16_000_000
+FIRST, SECOND = "starter", "starter-sentences"
 _PREPARE = PrepareSettings(field=FIELD)
 
 
@@ -38,9 +42,12 @@ class Starter:
         self.pairs = corpus / (pairs or "eval/blimp_first200")
         self.console = Console(highlight=False, markup=False, soft_wrap=True)
 
-    def make(self, *overrides: str, dry_run: bool = False) -> None:
-        """Go through all stages; a dry run checks the files and says what would be done."""
-        settings = recipe("starter", *overrides)
+    def make(self, *overrides: str, dry_run: bool = False, first: Path | None = None) -> None:
+        """Go through all stages; a dry run checks the files and says what would be done.
+
+        ``first`` is a model that an earlier making packaged: tokenizer and first part are then its own.
+        """
+        settings = recipe(FIRST, *overrides)
         check_files(self.files, self.corpus)
         self.console.print(f"{len(self.files.files)} files are those of the recipe.")
         if dry_run:
@@ -51,21 +58,38 @@ class Starter:
         found = self._once("leaks.json", lambda: leaks(train, read_sentences()))
         if count := found["examples"]:
             raise DataError(f"The training text has the public example {count} times: choose other text.")
-        tokenizer = self._tokenizer(train)
+        tokenizer = self._tokenizer(train, first)
         self._store(train, tokenizer, "tokens")
         self._store(held, tokenizer, "held")
-        run = Run.open(settings, data=self.out / "tokens", out=self.out / "run", heldout=self.out / "held")
-        show_run(run, console=self.console)
-        if run.step < run.num_steps:
-            self.console.print(f"Stopped at step {run.step:,} of {run.num_steps:,}; the same command goes on.")
+        parts = [] if first is None else earlier_parts(first)
+        if first is None:
+            begun = self._trained(settings, "run")
+            if begun is None:
+                return
+            parts = [part(begun, FIRST)]
+        start = self.out / "run" / "model" if first is None else first
+        own = [one for one in overrides if not one.startswith("model.")]
+        run = self._trained(recipe(SECOND, f"model.start={start}", *own), "sentences")
+        if run is None:
             return
-        curve = draw_curve(run, "starter")
+        parts = [*parts, part(run, SECOND)]
+        curve = draw_curve(run, "starter, second part")
         pairs = self.pairs if self.pairs.is_dir() else None
         model = clozelm.load(self._packaged(run))
         figures = self._once("figures.json", lambda: measure(model, held, pairs))
-        write_card(self.package, self.files, run, found, figures)
+        write_card(self.package, self.files, run, parts, found, figures)
         shutil.copyfile(curve, self.package / "loss.png")
         self._check_size()
+
+    def _trained(self, settings: clozelm.PretrainSettings, name: str) -> Run | None:
+        """Return the finished run of a part; None where a signal stopped it."""
+        run = Run.open(settings, data=self.out / "tokens", out=self.out / name, heldout=self.out / "held")
+        show_run(run, console=self.console)
+        run.close()
+        if run.step == run.num_steps:
+            return run
+        self.console.print(f"Stopped at step {run.step:,} of {run.num_steps:,}; the same command goes on.")
+        return None
 
     def _plan(self, settings: clozelm.PretrainSettings) -> None:
         kind, size = self.files.kind, self.files.vocab_size
@@ -73,7 +97,8 @@ class Starter:
             self.console.print(f"  {source.file}: {source.source} ({source.licence}), {_times(source.times)}")
         self.console.print(
             f"Would learn a {kind} tokenizer of {size:,} pieces, prepare tokens, train "
-            f"{settings.model.family} for {settings.budget.tokens or 0:,} tokens in {self.out}, measure the "
+            f"{settings.model.family} for {settings.budget.tokens or 0:,} tokens and then for "
+            f"{recipe(SECOND).budget.tokens or 0:,} sentence by sentence in {self.out}, measure the "
             f"model and put it into {self.package}. Nothing was written."
         )
 
@@ -86,7 +111,9 @@ class Starter:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return data
 
-    def _tokenizer(self, files: list[Path]) -> Tokenizer:
+    def _tokenizer(self, files: list[Path], first: Path | None) -> Tokenizer:
+        if first is not None:
+            return Tokenizer.load(first)
         path = self.out / "tokenizer"
         if path.is_dir() and is_tokenizer(path):
             return Tokenizer.load(path)
