@@ -181,7 +181,7 @@ def _show(filled: "Filled", console: "Console") -> None:
     for number, candidates in enumerate(filled.masks, start=1):
         if len(filled.masks) > 1:
             console.print(f"  mask {number}", style="dim")
-        _bars(console, [(one.token, one.probability, one.rank) for one in candidates], with_rank=False)
+        _bars(console, [(_shown(one), one.probability, one.rank) for one in candidates], with_rank=False)
 
 
 def _show_together(filled: "FilledTogether", console: "Console") -> None:
@@ -210,7 +210,7 @@ def _answers(console: "Console", answers: "list[Answer]") -> None:
     from rich.text import Text
 
     if all(len(one.pieces) == 1 for one in answers):
-        rows = [(one.text, one.probability, one.pieces[0].rank) for one in answers]
+        rows = [(_shown(one.pieces[0]), one.probability, one.pieces[0].rank) for one in answers]
         _bars(console, rows, with_rank=[rank for *_, rank in rows] != list(range(1, len(rows) + 1)))
         return
     width = max(len(one.text) for one in answers)
@@ -222,6 +222,11 @@ def _answers(console: "Console", answers: "list[Answer]") -> None:
         score = f"  {one.score:6.2f}" if is_scored else ""
         line = Text(f"  {_percent(one.probability)}{score}  {one.text:<{width}}  {len(one.pieces)}  ")
         console.print(line + Text(pieces, style="dim"), overflow="ellipsis", no_wrap=True)
+
+
+def _shown(one: "Candidate") -> str:
+    """Write an answer; a dot says that a piece of WordPiece goes on with the word before it."""
+    return f"·{one.token}" if one.piece == f"##{one.token}" else one.token
 
 
 def _bars(console: "Console", rows: list[tuple[str, float, int]], *, with_rank: bool) -> None:
