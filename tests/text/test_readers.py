@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+import random
 import sys
 import tracemalloc
 from collections import Counter
@@ -52,9 +53,43 @@ def test_damaged_compression_is_refused(tmp_path: Path, suffix: str, pack: objec
     path = write(tmp_path / f"a.txt{suffix}", b"\x00\x01\x02 not compressed" + whole)
     with pytest.raises(DataError, match=r"a\.txt"):
         list(documents([path]))
-    if suffix != ".zst":
+    for missing in (1, 12, len(whole) - 2):
         with pytest.raises(DataError, match=f"damaged {suffix} file"):
-            list(documents([write(tmp_path / f"b.txt{suffix}", whole[:-12])]))
+            list(documents([write(tmp_path / f"b.txt{suffix}", whole[:-missing])]))
+
+
+ZSTD_FRAMES = {
+    "plain": zstandard.ZstdCompressor().compress,
+    "checksum": zstandard.ZstdCompressor(write_checksum=True).compress,
+    "no size": zstandard.ZstdCompressor(write_content_size=False).compress,
+    "repeated": lambda raw: zstandard.compress(raw + b"x" * 400_000),
+    "incompressible": lambda raw: zstandard.compress(raw + random.Random(0).randbytes(150_000).hex().encode()),
+    "skipped": lambda raw: b"\x51\x2a\x4d\x18\x05\0\0\0later" + zstandard.compress(raw),
+    "empty": lambda raw: zstandard.compress(b"") + zstandard.compress(raw),
+}
+
+
+@pytest.mark.parametrize("frame", ZSTD_FRAMES)
+def test_zstd_is_whole_or_refused(tmp_path: Path, frame: str) -> None:
+    first = ZSTD_FRAMES[frame](BLOCKS.encode())
+    whole = first + zstandard.compress(b"\n\nthe second frame")
+    assert list(documents([write(tmp_path / "a.txt.zst", whole)]))[-1].text == "the second frame"
+    assert next(documents([write(tmp_path / "b.txt.zst", first)])).text == "Title"
+    rng = random.Random(1)
+    cuts = {*range(max(1, len(whole) - 40), len(whole)), *rng.choices(range(1, len(whole)), k=40)}
+    ends = {len(first), 13 if frame == "skipped" else len(first), len(zstandard.compress(b""))}
+    for cut in cuts - ends:
+        with pytest.raises(DataError, match=r"damaged \.zst file \(it ends inside a frame"):
+            list(documents([write(tmp_path / "c.txt.zst", whole[:cut])]))
+
+
+def test_a_zstd_file_of_zeros_does_not_fill_memory(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt.zst", zstandard.compress(b"abc " * 10_000_000))
+    tracemalloc.start()
+    assert sum(1 for _ in documents([path], max_characters=10_000)) > 1000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12e6
 
 
 @pytest.mark.parametrize(("name", "package"), [("a.txt.zst", "zstandard"), ("a.parquet", "pyarrow")])

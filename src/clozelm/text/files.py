@@ -108,5 +108,8 @@ def _codec(path: Path) -> tuple[Callable[[IO[bytes]], Any], tuple[type[Exception
         import zstandard
     except ImportError:
         raise DataError(f"{path}: reading .zst needs the package zstandard: `pip install zstandard`.") from None
-    decompressor = zstandard.ZstdDecompressor()
-    return lambda raw: decompressor.stream_reader(raw, read_across_frames=True), (zstandard.ZstdError,)
+    from clozelm.text.zstd import WholeFrames
+
+    reader = zstandard.ZstdDecompressor().stream_reader
+    damage = (EOFError, zstandard.ZstdError)
+    return lambda raw: reader(WholeFrames(raw), read_across_frames=True), damage  # type: ignore[arg-type]
