@@ -81,7 +81,9 @@ def test_files(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("a.csv", "good,bad\nx,y\nx,\n", r"a\.csv:3: field 'bad' is empty\."),
-        ("a.csv", "good,bad\nx\n", r"a\.csv:2: field 'bad' is empty\."),
+        ("a.csv", "good,bad\nx,\n", r"a\.csv:2: field 'bad' is empty\."),
+        ("a.csv", "good,bad\nx,y\nz\n", r"a\.csv:3: has 1 field where line 1 has 2"),
+        ("a.csv", "good,bad,good\nx,y,z\n", r"a\.csv:1: two columns are called 'good'"),
         (
             "a.csv",
             "good,wrong\nx,y\n",
@@ -101,7 +103,7 @@ def test_files(tmp_path: Path) -> None:
             r"a\.jsonl:1: field 'group' is \[1\], which is no",
         ),
         ("a.jsonl", '{"good": "x", "bad": "y", "group": null}\n', r"a\.jsonl:1: field 'group' is empty\."),
-        ("a.csv", "good,bad,group\nx,y\n", r"a\.csv:2: field 'group' is empty\."),
+        ("a.csv", "good,bad,group\nx,y\n", r"a\.csv:2: has 2 fields where line 1 has 3"),
         ("a.jsonl", '{"good": "x"\n', r"a\.jsonl:1: not a JSON record"),
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: a JSON record must be an object"),
         ("a.jsonl", '{"sentence_good": "x"}\n', r"a\.jsonl:1: no field 'sentence_bad'"),

@@ -126,6 +126,12 @@ def test_record_formats_agree(tmp_path: Path) -> None:
     assert [d.source[-2:] for d in documents([tmp_path / "r.csv"])] == [":2", ":4"]
 
 
+def test_blank_lines_of_a_table_are_no_records(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv", '\n text ,\n\na,1\n \n"b\n\nc",2\n\nd,3\n\n')
+    found = [(d.text, d.source.rpartition(":")[2]) for d in documents([path])]
+    assert found == [("a", "4"), ("b\n\nc", "6"), ("d", "10")]
+
+
 def test_directories_globs_and_order(tmp_path: Path) -> None:
     for name in ("b/two.txt", "a/one.md", "c.csv.txt", "d.bin", ".hidden/three.txt"):
         write(tmp_path / name, name)
@@ -147,6 +153,9 @@ def test_directories_globs_and_order(tmp_path: Path) -> None:
             r"field\.jsonl:1: no field 'text'; the record has body, id",
         ),
         ("field.csv", b"body,id\nx,1\n", r"field\.csv:2: no field 'text'; the record has body, id"),
+        ("ragged.csv", b"text,id\n\nx,1\n\ny\n", r"ragged\.csv:5: has 1 field where line 1 has 2"),
+        ("ragged.tsv", b"\ntext\tid\nx\t1\t2\n", r"ragged\.tsv:3: has 3 fields where line 2 has 2"),
+        ("twice.csv", b"text,id,text\nx,1,y\n", r"twice\.csv:1: two columns are called 'text'; rename one"),
         ("nested.jsonl", b'{"text": {"a": 1}}\n', r"nested\.jsonl:1: field 'text' is a dict, not text"),
         ("span.jsonl", b'{"text": "abc", "spans": [[1, 9]]}\n', r"span\.jsonl:1: span \[1, 9\] lies outside"),
         ("span.jsonl", b'{"text": "abc", "spans": 3}\n', r"span\.jsonl:1: 'spans' must be a list"),

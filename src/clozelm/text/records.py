@@ -13,6 +13,7 @@ from typing import Any
 from clozelm.errors import DataError
 from clozelm.text.files import COMPRESSIONS, check_text, format_of
 from clozelm.text.readers import Document, Reading, Spans, text_units
+from clozelm.text.valid import shortened
 
 _PARQUET_ROWS = 1024
 
@@ -100,17 +101,41 @@ def _json_records(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str,
 
 
 def _csv_records(path: Path, reading: Reading, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where a record stands, and the record; fields beyond the named ones are left out."""
+    """Yield where a record stands, and the record; every row has as many fields as the first, which names them."""
+    names: list[str] = []
+    head = 0
+    for line, fields in _csv_rows(path, reading, delimiter):
+        if not names:
+            names, head = _names(fields, f"{path}:{line}"), line
+        elif len(fields) != len(names):
+            count = f"{len(fields)} field{'s' * (len(fields) != 1)}"
+            raise DataError(f"{path}:{line}: has {count} where line {head} has {len(names)}.")
+        else:
+            yield f"{path}:{line}", dict(zip(names, fields, strict=True))
+
+
+def _csv_rows(path: Path, reading: Reading, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that a row begins in, and its fields; blank lines are left out."""
     csv.field_size_limit(max(csv.field_size_limit(), reading.max_characters))
     lines = (text + "\n" for _, text in text_units(path, reading, "line"))
-    rows = csv.DictReader(lines, delimiter=delimiter, strict=True)
-    first = 1
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    line = 1
     try:
-        for record in rows:
-            first, last = rows.line_num, first
-            yield f"{path}:{last + 1}", {name: value for name, value in record.items() if name is not None}
+        for fields in rows:
+            if fields and not (len(fields) == 1 and fields[0].isspace()):
+                yield line, fields
+            line = rows.line_num + 1
     except csv.Error as error:
         raise DataError(f"{path}:{rows.line_num}: not a {path.suffix} record ({error}).") from None
+
+
+def _names(fields: list[str], where: str) -> list[str]:
+    """Return the fields that a header names; one without a name is called by its place."""
+    names = [field.strip() or str(place) for place, field in enumerate(fields, start=1)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{where}: two columns are called {shortened(twice)!r}; rename one.")
+    return names
 
 
 def _text(record: Mapping[str, Any], where: str, reading: Reading) -> str:
