@@ -108,7 +108,7 @@ def test_files(tmp_path: Path) -> None:
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: a JSON record must be an object"),
         ("a.jsonl", '{"sentence_good": "x"}\n', r"a\.jsonl:1: no field 'sentence_bad'"),
         ("a.jsonl", "", r"a\.jsonl: the file is empty"),
-        ("a.txt", "x\ty\n", r"a\.txt: holds no records: give a \.jsonl, \.csv or \.tsv file"),
+        ("a.txt", "x\ty\n", r"a\.txt: holds no records: give a \.jsonl, \.json, \.csv or \.tsv file"),
     ],
 )
 def test_bad_files(name: str, content: str, said: str, tmp_path: Path) -> None:

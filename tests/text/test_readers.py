@@ -117,13 +117,54 @@ def test_only_the_last_suffix_counts(tmp_path: Path, name: str) -> None:
 def test_record_formats_agree(tmp_path: Path) -> None:
     rows = [{"title": "A", "text": 'one, "two"\nthree'}, {"title": "B", "text": "vier"}]
     write(tmp_path / "r.jsonl", "\n".join(map(json.dumps, rows)) + "\n\n")
+    write(tmp_path / "r.json", "\ufeff " + json.dumps(rows, indent=2) + "\n")
+    write(tmp_path / "lines.json", "\n".join(map(json.dumps, rows)))
     write(tmp_path / "r.csv", 'title,text\nA,"one, ""two""\nthree"\nB,vier\n')
     write(tmp_path / "r.tsv", 'title\ttext\nA\t"one, ""two""\nthree"\nB\tvier\n')
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "r.parquet")
-    for name in ("r.jsonl", "r.csv", "r.tsv", "r.parquet"):
+    for name in ("r.jsonl", "r.json", "lines.json", "r.csv", "r.tsv", "r.parquet"):
         found = [d.text for d in documents([tmp_path / name], field="title,text")]
         assert found == ['A\none, "two"\nthree', "B\nvier"], name
     assert [d.source[-2:] for d in documents([tmp_path / "r.csv"])] == [":2", ":4"]
+    assert [d.source[-2:] for d in documents([tmp_path / "r.json"])] == [":2", ":6"]
+    assert list(documents([write(tmp_path / "none.json", "[ ]")])) == []
+    assert len(list(documents([write(tmp_path / "r.json.gz", gzip.compress(json.dumps(rows).encode()))]))) == 2
+
+
+def test_a_json_array_is_read_item_by_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the pieces fall that the file is read in, and without holding it."""
+    rows = [{"text": f'Text {i} \\ " 日本 [{{,]}}', "n": [i, None, -1.5e3]} for i in range(20)]
+    written = json.dumps(rows, indent=1, ensure_ascii=False)
+    write(tmp_path / "a.json", written)
+    for size in (1, 2, 3, 7, 64):
+        monkeypatch.setattr("clozelm.text.readers._READ_BYTES", size)
+        found = list(documents([tmp_path / "a.json"]))
+        assert [d.text for d in found] == [row["text"] for row in rows]
+        lines = [number for number, line in enumerate(written.split("\n"), 1) if line == " {"]
+        assert [int(d.source.rpartition(":")[2]) for d in found] == lines
+    monkeypatch.undo()
+    with (tmp_path / "b.json").open("w") as file:
+        file.write("[" + ",\n".join(f'{{"text": "{i} {"x" * 9000}"}}' for i in range(4000)) + "]")
+    tracemalloc.start()
+    assert sum(1 for _ in documents([tmp_path / "b.json"])) == 4000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12e6 < (tmp_path / "b.json").stat().st_size
+
+
+def test_an_endless_json_item_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clozelm.text.readers._MAX_RECORD", 5000)
+    monkeypatch.setattr("clozelm.text.readers._READ_BYTES", 1000)
+    path = write(tmp_path / "a.json", '[{"text": "' + "x" * 100_000 + '"}]')
+    with pytest.raises(DataError, match=r"a\.json:1: not an item of a JSON array \(no end of it in 5,000 char"):
+        list(documents([path]))
+
+
+def test_a_field_of_plain_text_is_refused(tmp_path: Path) -> None:
+    plain, record = write(tmp_path / "a.txt", "x"), write(tmp_path / "b.jsonl", '{"body": "y"}')
+    with pytest.raises(DataError, match=r"a\.txt: plain text has no field 'body': leave out --field"):
+        list(documents([plain], field="body"))
+    assert [d.text for d in documents([plain, record], field="body")] == ["x", "y"]
 
 
 def test_blank_lines_of_a_table_are_no_records(tmp_path: Path) -> None:
@@ -135,7 +176,10 @@ def test_blank_lines_of_a_table_are_no_records(tmp_path: Path) -> None:
 def test_directories_globs_and_order(tmp_path: Path) -> None:
     for name in ("b/two.txt", "a/one.md", "c.csv.txt", "d.bin", ".hidden/three.txt"):
         write(tmp_path / name, name)
+    write(tmp_path / "about.json", "{}")
+    write(tmp_path / "only" / "a.json", '[{"text": "three"}]')
     assert [d.text for d in documents([tmp_path])] == ["a/one.md", "b/two.txt", "c.csv.txt"]
+    assert [d.text for d in documents([tmp_path / "only"])] == ["three"]
     assert [d.text for d in documents([tmp_path / "*" / "*.txt", tmp_path / "b/two.txt"])] == ["b/two.txt"]
 
 
@@ -143,7 +187,21 @@ def test_directories_globs_and_order(tmp_path: Path) -> None:
     ("name", "content", "said"),
     [
         ("empty.txt", b"", "the file is empty"),
-        ("image.txt", b"\x89PNG\r\n\x00\x00", "binary file"),
+        ("image.txt", b"\x89PNG\r\n\x00\x00", "looks like a PNG image, not text"),
+        ("program.txt", b"\x7fELF\x02\x00\x00", "looks like a binary file"),
+        ("paper.txt", b"%PDF-1.7\n%\xe2\xe3\n", "looks like a PDF file, not text: export its text"),
+        ("table.csv", b"PK\x03\x04\x14", "looks like a zip archive or a spreadsheet, not text"),
+        ("packed.txt", b"BZh91AY&SY", "looks like a bzip2 file, not text: unpack it first"),
+        (
+            "packed.jsonl",
+            gzip.compress(b"{}", mtime=0),
+            "looks like a gzip file, not text: give its name the ending .gz",
+        ),
+        ("packed.md", lzma.compress(b"x"), "looks like an xz file"),
+        ("packed.json", zstandard.compress(b"x"), "looks like a zstd file"),
+        ("twice.txt.gz", gzip.compress(gzip.compress(b"x")), "looks like a gzip file"),
+        ("table.arrow", b"ARROW1\0\0", "looks like an Arrow file"),
+        ("table.txt", b"PAR1\x15", "looks like a Parquet file"),
         ("utf16.txt", "hi".encode("utf-16"), "UTF-16"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', r"bad\.jsonl:2: not a JSON record"),
         ("list.jsonl", b"[1]\n", r"list\.jsonl:1: a JSON record must be an object, not list"),
@@ -156,6 +214,19 @@ def test_directories_globs_and_order(tmp_path: Path) -> None:
         ("ragged.csv", b"text,id\n\nx,1\n\ny\n", r"ragged\.csv:5: has 1 field where line 1 has 2"),
         ("ragged.tsv", b"\ntext\tid\nx\t1\t2\n", r"ragged\.tsv:3: has 3 fields where line 2 has 2"),
         ("twice.csv", b"text,id,text\nx,1,y\n", r"twice\.csv:1: two columns are called 'text'; rename one"),
+        (
+            "pretty.json",
+            b'{\n "text": "a"\n}',
+            r"pretty\.json:1: not a JSON record .* or an array in a \.json file",
+        ),
+        ("list.json", b'[{"text": "a"},\n [1]]', r"list\.json:2: a JSON record must be an object, not list"),
+        ("open.json", b'[{"text": "a"},\n\n', r"open\.json:3: not an item of a JSON array \(Expecting value\)"),
+        ("cut.json", b'[{"text": "a"}\n', r"cut\.json:2: not a JSON array \(',' or ']' expected, not the end of"),
+        ("two.json", b'[{"text": "a"}]\n[]', r"two\.json:2: something follows the JSON array"),
+        ("comma.json", b'[{"text": "a"} {"text": "b"}]', r"comma\.json:1: not a JSON array \(',' or ']' expected"),
+        ("quote.json", b'[{"text": "a}]', r"quote\.json:1: not an item of a JSON array \(Unterminated string"),
+        ("deep.json", b"[" * 100_000, r"deep\.json:1: not an item of a JSON array"),
+        ("field.json", b'[\n{"body": "a"}]', r"field\.json:2: no field 'text'; the record has body"),
         ("nested.jsonl", b'{"text": {"a": 1}}\n', r"nested\.jsonl:1: field 'text' is a dict, not text"),
         ("span.jsonl", b'{"text": "abc", "spans": [[1, 9]]}\n', r"span\.jsonl:1: span \[1, 9\] lies outside"),
         ("span.jsonl", b'{"text": "abc", "spans": 3}\n', r"span\.jsonl:1: 'spans' must be a list"),

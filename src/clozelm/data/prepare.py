@@ -41,7 +41,7 @@ class PrepareSettings(BaseModel):
 
     documents: Unit = Field(
         default="auto",
-        description="What a document is; auto: records from jsonl, csv, tsv and parquet, files "
+        description="What a document is; auto: records from jsonl, json, csv, tsv and parquet, files "
         "from md, else blocks between blank lines.",
     )
     field: str = Field(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clozelm.errors import DataError
-from clozelm.text.files import open_bytes
+from clozelm.text.files import open_bytes, refuse_other_kinds
 
 # Longest first: the mark of UTF-16 begins that of UTF-32.
 _MARKS = (
@@ -17,17 +17,6 @@ _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
-)
-_MAGIC = (
-    (b"PK\x03\x04", "a zip archive, or a spreadsheet: export it as .csv"),
-    (b"\x1f\x8b", "gzip: give its name the ending .gz"),
-    (b"\xfd7zXZ\x00", "xz: give its name the ending .xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd: give its name the ending .zst"),
-    (b"BZh", "bzip2: unpack it first"),
-    (b"PAR1", "Parquet: give its name the ending .parquet"),
-    (b"ARROW1", "Arrow: give its name the ending .arrow"),
-    (b"\xd0\xcf\x11\xe0", "an old spreadsheet or document: export it as .csv"),
-    (b"%PDF", "a PDF"),
 )
 _USUAL_ENCODING = "cp1252"
 _SHIFT_TO_JAPANESE = b"\x1b$"
@@ -49,9 +38,7 @@ def read_text(path: Path, encoding: str | None = None) -> Decoded:
         raw = stream.read()
     if not raw:
         raise DataError(f"{path}: the file is empty.")
-    for magic, what in _MAGIC:
-        if raw.startswith(magic):
-            raise DataError(f"{path}: is no text but {what}.")
+    refuse_other_kinds(path, raw)
     marked = next((name for mark, name in _MARKS if raw.startswith(mark)), None)
     name = _checked_encoding(path, marked, encoding)
     if name in ("utf-8", "utf-8-sig"):

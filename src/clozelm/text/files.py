@@ -19,19 +19,32 @@ FORMATS = {
     ".md": "text",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
 COMPRESSIONS = (".gz", ".xz", ".zst")
 _HEAD_BYTES = 8192
+_KINDS = (
+    (b"PK\x03\x04", "a zip archive or a spreadsheet", "unpack it, or export it as .csv"),
+    (b"\x1f\x8b", "a gzip file", "give its name the ending .gz"),
+    (b"\xfd7zXZ\x00", "an xz file", "give its name the ending .xz"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", "give its name the ending .zst"),
+    (b"BZh", "a bzip2 file", "unpack it first"),
+    (b"PAR1", "a Parquet file", "give its name the ending .parquet"),
+    (b"ARROW1", "an Arrow file", "give its name the ending .arrow to fine-tune, or save it as .parquet"),
+    (b"\xd0\xcf\x11\xe0", "an old spreadsheet or document", "export it as .csv or .txt"),
+    (b"%PDF-", "a PDF file", "export its text"),
+    (b"\x89PNG", "a PNG image", "name a file of text"),
+)
 
 
 def find_files(paths: Sequence[str | Path]) -> list[Path]:
     """List the files that paths, directories (searched whole) and globs name: in order, each once.
 
-    A directory gives its files of known formats, sorted; hidden ones are left out. A file named by itself is
-    read as text when its format is unknown.
+    A directory gives its files of known formats, sorted; hidden ones are left out, and .json where there are
+    others, which it often describes. A file named by itself is read as text when its format is unknown.
     """
     if not paths:
         raise DataError("No corpus was named: give files, directories or globs.")
@@ -68,14 +81,24 @@ def open_bytes(path: Path) -> Iterator[IO[bytes]]:
 
 
 def check_text(path: Path) -> None:
-    """Refuse an empty file and one whose head has a NUL byte, as images, archives and programs do."""
+    """Refuse an empty file, one of another kind by its first bytes, and one whose head has a NUL byte."""
     with open_bytes(path) as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
         raise DataError(f"{path}: the file is empty.")
-    if b"\0" in head and format_of(path) != "parquet":
+    if format_of(path) == "parquet":
+        return
+    refuse_other_kinds(path, head)
+    if b"\0" in head:
         kind = "UTF-16 text" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "a binary file"
         raise DataError(f"{path}: looks like {kind} (it has NUL bytes), not UTF-8 text.")
+
+
+def refuse_other_kinds(path: Path, head: bytes) -> None:
+    """Refuse archives, images, documents and the like by the bytes they begin with."""
+    for magic, kind, advice in _KINDS:
+        if head.startswith(magic):
+            raise DataError(f"{path}: looks like {kind}, not text: {advice}.")
 
 
 def _expand(path: Path) -> list[Path]:
@@ -84,6 +107,7 @@ def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         files = [each for each in sorted(path.rglob("*")) if each.is_file() and suffix_of(each) in FORMATS]
         files = [each for each in files if not any(p.startswith(".") for p in each.relative_to(path).parts)]
+        files = [each for each in files if format_of(each) != "json"] or files
         if not files:
             raise DataError(f"{path}: no {', '.join(FORMATS)} files (plain or {', '.join(COMPRESSIONS)}) in it.")
         return files

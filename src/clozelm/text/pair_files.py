@@ -33,7 +33,7 @@ def read_pairs(
     group: str | None = None,
     limit: int | None = None,
 ) -> Iterator[Pair]:
-    """Yield the pairs of .jsonl, .csv and .tsv files, at most the first ``limit`` of each file.
+    """Yield the pairs of .jsonl, .json, .csv and .tsv files, at most the first ``limit`` of each file.
 
     The columns are those of BLiMP (Warstadt et al. 2020: sentence_good, sentence_bad, UID) or good, bad and group,
     unless they are named. Without a column of groups a file is one, called as the file. Raises ``DataError`` with

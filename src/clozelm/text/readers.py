@@ -64,7 +64,7 @@ def documents(
 ) -> Iterator[Document]:
     """Yield the documents of files, directories and globs in order, one at a time.
 
-    ``auto`` reads records from .jsonl, .csv, .tsv and .parquet, whole files from .md, and blocks between
+    ``auto`` reads records from .jsonl, .json, .csv, .tsv and .parquet, whole files from .md, and blocks between
     blank lines from other text. Empty documents are left out; text documents are stripped of outer white
     space. A longer document than ``max_characters`` is cut at white space where there is some. ``counts``
     receives ``invalid_utf8_lines`` and ``cut_documents``.
@@ -74,7 +74,9 @@ def documents(
 
 
 def read_all(files: Sequence[Path], reading: Reading) -> Iterator[Document]:
-    """Yield the documents of files already found."""
+    """Yield the documents of files already found; a field named where none of them has any is refused."""
+    if reading.field != Reading.field and all(format_of(path) == "text" for path in files):
+        raise DataError(f"{files[0]}: plain text has no field {reading.field!r}: leave out --field.")
     for path in files:
         check_text(path)
         yield from _documents_of(path, reading)
@@ -94,7 +96,7 @@ def text_units(path: Path, reading: Reading, separator: str) -> Iterator[tuple[i
     """
     pattern, limit = _SEPARATORS[separator], reading.max_characters
     carry, line = "", 1
-    for text in _decoded(path, reading):
+    for text in decoded_pieces(path, reading):
         carry += text
         start = 0
         for match in pattern.finditer(carry):
@@ -111,6 +113,21 @@ def text_units(path: Path, reading: Reading, separator: str) -> Iterator[tuple[i
             line += carry.count("\n", 0, cut)
             carry = carry[cut:]
     yield line, carry
+
+
+def decoded_pieces(path: Path, reading: Reading) -> Iterator[str]:
+    """Yield a file's text in pieces of about a mebibyte, cut after a line end or, if need be, inside a line."""
+    with open_bytes(path) as stream:
+        carry, line, is_first = b"", 1, True
+        while block := stream.read(_READ_BYTES):
+            raw = carry + block
+            cut = raw.rfind(b"\n") + 1 or _character_end(raw)
+            raw, carry = raw[:cut], raw[cut:]
+            yield _clean(_decode(raw, path, line, reading), is_first=is_first)
+            line += raw.count(b"\n")
+            is_first = False
+        if carry:
+            yield _clean(_decode(carry, path, line, reading), is_first=is_first)
 
 
 def cut_position(text: str, limit: int) -> int:
@@ -157,21 +174,6 @@ def _cut(document: Document, reading: Reading) -> Iterator[Document]:
 def _clipped(spans: Spans, start: int, stop: int) -> Spans:
     moved = ((max(a, start) - start, min(b, stop) - start) for a, b in spans)
     return tuple((a, b) for a, b in moved if a < b)
-
-
-def _decoded(path: Path, reading: Reading) -> Iterator[str]:
-    """Yield text in pieces of about a mebibyte, cut after a line end or, if need be, between characters."""
-    with open_bytes(path) as stream:
-        carry, line, is_first = b"", 1, True
-        while block := stream.read(_READ_BYTES):
-            raw = carry + block
-            cut = raw.rfind(b"\n") + 1 or _character_end(raw)
-            raw, carry = raw[:cut], raw[cut:]
-            yield _clean(_decode(raw, path, line, reading), is_first=is_first)
-            line += raw.count(b"\n")
-            is_first = False
-        if carry:
-            yield _clean(_decode(carry, path, line, reading), is_first=is_first)
 
 
 def _character_end(raw: bytes) -> int:

@@ -73,9 +73,8 @@ def read_records(path: Path, form: TableForm, repairs: Repairs) -> Records:
     decoded = read_text(path, form.encoding)
     repairs.remark(*decoded.notes)
     known = FORMATS.get(suffix_of(path), "text")
-    return parse_records(
-        decoded.text, str(path), form.format or (known if known != "text" else None), form, repairs
-    )
+    kind = form.format or (None if known in ("text", "json") else known)
+    return parse_records(decoded.text, str(path), kind, form, repairs)
 
 
 def _joined(parts: Sequence[Records], path: Path) -> Records:

@@ -1,4 +1,4 @@
-"""Read records: JSON lines, CSV, TSV and Parquet, one document a record."""
+"""Read records: JSON lines and arrays, CSV, TSV and Parquet, one document a record."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from clozelm.errors import DataError
-from clozelm.text.files import COMPRESSIONS, check_text, format_of
-from clozelm.text.readers import Document, Reading, Spans, text_units
+from clozelm.text.files import COMPRESSIONS, check_text, format_of, open_bytes
+from clozelm.text.json_arrays import array_items
+from clozelm.text.readers import Document, Reading, Spans, decoded_pieces, text_units
 from clozelm.text.valid import shortened
 
 _PARQUET_ROWS = 1024
+_HEAD_BYTES = 8192
 
 
-def read_jsonl(path: Path, reading: Reading) -> Iterator[Document]:
-    """Yield one document per line; ``spans_field`` may hold [[start, end], ...] in characters of the text.
+def read_json(path: Path, reading: Reading) -> Iterator[Document]:
+    """Yield one document per line, or per object of an array in a .json file.
 
-    A span may have a third item, a label, which is not read.
+    ``spans_field`` may hold [[start, end], ...] in characters of the text. A span may have a third item, a label,
+    which is not read.
     """
     for where, record, raw in _json_records(path, reading):
         text = _text(record, where, reading)
         if "\\u" in raw:
-            text = _without_lone_surrogates(text, reading)
+            text = _without_lone_surrogates(text, where, reading)
         yield Document(text, where, _spans(record.get(reading.spans_field), len(text), where, reading))
 
 
@@ -66,7 +69,8 @@ def read_parquet(path: Path, reading: Reading) -> Iterator[Document]:
 
 
 READERS: dict[str, Callable[[Path, Reading], Iterator[Document]]] = {
-    "jsonl": read_jsonl,
+    "jsonl": read_json,
+    "json": read_json,
     "csv": partial(read_csv, delimiter=","),
     "tsv": partial(read_csv, delimiter="\t"),
     "parquet": read_parquet,
@@ -74,30 +78,44 @@ READERS: dict[str, Callable[[Path, Reading], Iterator[Document]]] = {
 
 
 def records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield every record of a .jsonl, .csv or .tsv file with where it stands (``file:line``)."""
+    """Yield every record of a .jsonl, .json, .csv or .tsv file with where it stands (``file:line``)."""
     kind, reading = format_of(path), Reading(unit="record", invalid_utf8="refuse")
     check_text(path)
-    if kind == "jsonl":
+    if kind in ("jsonl", "json"):
         yield from ((where, record) for where, record, _ in _json_records(path, reading))
     elif kind in ("csv", "tsv"):
         yield from _csv_records(path, reading, "," if kind == "csv" else "\t")
     else:
-        raise DataError(f"{path}: holds no records: give a .jsonl, .csv or .tsv file.")
+        raise DataError(f"{path}: holds no records: give a .jsonl, .json, .csv or .tsv file.")
 
 
 def _json_records(path: Path, reading: Reading) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield where a record stands, the record, and its line."""
+    """Yield where a record stands, the record, and how it is written."""
+    is_array = format_of(path) == "json" and _begins_with_bracket(path)
+    if is_array:
+        items = array_items(decoded_pieces(path, reading), str(path), longest=reading.max_characters)
+    else:
+        items = _json_lines(path, reading)
+    for line, record, raw in items:
+        if not isinstance(record, dict):
+            raise DataError(f"{path}:{line}: a JSON record must be an object, not {type(record).__name__}.")
+        yield f"{path}:{line}", record, raw
+
+
+def _json_lines(path: Path, reading: Reading) -> Iterator[tuple[int, Any, str]]:
     for line, raw in text_units(path, reading, "line"):
         if not raw or raw.isspace():
             continue
-        where = f"{path}:{line}"
         try:
-            record = json.loads(raw)
+            yield line, json.loads(raw), raw
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: not a JSON record ({error}).") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: a JSON record must be an object, not {type(record).__name__}.")
-        yield where, record, raw
+            hint = " Write one record a line, or an array in a .json file." if raw.strip() == "{" else ""
+            raise DataError(f"{path}:{line}: not a JSON record ({error}).{hint}") from None
+
+
+def _begins_with_bracket(path: Path) -> bool:
+    with open_bytes(path) as stream:
+        return stream.read(_HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
 def _csv_records(path: Path, reading: Reading, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -171,11 +189,13 @@ def _spans(value: Any, length: int, where: str, reading: Reading) -> Spans:
     return spans
 
 
-def _without_lone_surrogates(text: str, reading: Reading) -> str:
-    """Replace halves of surrogate pairs, which JSON can write and UTF-8 cannot; counted as invalid."""
+def _without_lone_surrogates(text: str, where: str, reading: Reading) -> str:
+    """Replace or refuse halves of surrogate pairs, which JSON can write and UTF-8 cannot; counted as invalid."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
+        if reading.invalid_utf8 == "refuse":
+            raise DataError(f"{where}: the text holds half a surrogate pair, which is no character.") from None
         reading.counts["invalid_utf8_lines"] += 1
         return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)
     return text
