@@ -254,16 +254,18 @@ def test_missing_and_wrong_unit(tmp_path: Path) -> None:
 def test_invalid_utf8_is_counted_or_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", b"good\nbad \xff here\nugly \xc3\n\xe4\xbd\xa0")
     counts: Counter[str] = Counter()
-    found = [d.text for d in documents([path], unit="line", counts=counts)]
+    found = [d.text for d in documents([path], unit="line", invalid_utf8="replace", counts=counts)]
     assert found == ["good", "bad \ufffd here", "ugly \ufffd", "你"]
     assert counts == {"invalid_utf8_lines": 2}
     with pytest.raises(DataError, match=r"a\.txt:2: invalid UTF-8, byte 0xff"):
-        list(documents([path], invalid_utf8="refuse"))
+        list(documents([path]))
 
 
-def test_lone_surrogates_in_json_are_replaced(tmp_path: Path) -> None:
+def test_lone_surrogates_in_json_are_replaced_or_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "a\\ud800b"}\n')
-    assert [d.text for d in documents([path])] == ["a\ufffdb"]
+    assert [d.text for d in documents([path], invalid_utf8="replace")] == ["a\ufffdb"]
+    with pytest.raises(DataError, match=r"a\.jsonl:1: the text holds half a surrogate pair"):
+        list(documents([path]))
 
 
 def test_long_documents_are_cut_at_white_space(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def errors(
     if html is not None and html.is_dir():
         raise SettingsError(f"--html {html} is a directory: name a file, such as {html / 'errors.html'}.")
     check_text(text)
-    reading = load_settings(PrepareSettings, {"documents": documents, "field": field}).reading()
+    given = {"documents": documents, "field": field, "invalid_utf8": "refuse"}
+    reading = load_settings(PrepareSettings, given).reading()
     report = find_errors(
         load(model, device=device),
         text,

@@ -75,7 +75,8 @@ def evaluate(
     from clozelm.settings import load as load_settings
 
     checked_rate(rate, name="--rate")
-    reading = load_settings(PrepareSettings, {"documents": documents, "field": field or "text"}).reading()
+    given = {"documents": documents, "field": field or "text", "invalid_utf8": "refuse"}
+    reading = load_settings(PrepareSettings, given).reading()
     result = load(model, device=device).evaluate(
         list(text), reading=reading, rate=rate, seed=seed, max_documents=max_documents, row_length=row_length
     )

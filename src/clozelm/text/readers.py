@@ -43,7 +43,7 @@ class Reading:
     unit: Unit = "auto"
     field: str = "text"
     spans_field: str = "spans"
-    invalid_utf8: InvalidUtf8 = "replace"
+    invalid_utf8: InvalidUtf8 = "refuse"
     max_characters: int = MAX_CHARACTERS
     counts: Counter[str] = made_by(default_factory=Counter)
 
@@ -58,7 +58,7 @@ def documents(
     *,
     unit: Unit = "auto",
     field: str = "text",
-    invalid_utf8: InvalidUtf8 = "replace",
+    invalid_utf8: InvalidUtf8 = "refuse",
     max_characters: int = MAX_CHARACTERS,
     counts: Counter[str] | None = None,
 ) -> Iterator[Document]:
