@@ -1,6 +1,7 @@
 """The model a user holds."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,20 @@ def test_save_and_load(model: Model, tmp_path: Path) -> None:
 def test_a_run_directory_holds_its_model(model: Model, tmp_path: Path) -> None:
     model.save(tmp_path / "run" / "model")
     assert load(str(tmp_path / "run")).fill("a [MASK]") == model.fill("a [MASK]")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("n" * 5000, r"^n+…: cannot be opened \(File name too long\): name a run or model\.$"),
+        ("", r"^An empty name was given for the model: name a run, or a model directory\.$"),
+        (None, r"^A model is named by a string or a path, not None\.$"),
+        (5, r"^A model is named by a string or a path, not an int \(5\)\.$"),
+    ],
+)
+def test_names_of_no_model(name: Any, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        load(name)
 
 
 def test_an_unknown_device(model: Model, tmp_path: Path) -> None:

@@ -245,6 +245,12 @@ def test_missing_and_wrong_unit(tmp_path: Path) -> None:
         documents([tmp_path])
     with pytest.raises(DataError, match="No corpus"):
         documents([])
+    with pytest.raises(DataError, match="An empty name was given for a file"):
+        documents([""])
+    with pytest.raises(DataError, match=r"not None"):
+        documents([None])  # type: ignore[list-item]
+    with pytest.raises(DataError, match=r"^n+…: cannot be read \(File name too long\)"):
+        documents(["n" * 5000])
     with pytest.raises(DataError, match="plain text has no records"):
         list(documents([write(tmp_path / "a.txt", "x")], unit="record"))
     with pytest.raises(DataError, match="holds records"):

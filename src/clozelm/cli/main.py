@@ -1,12 +1,15 @@
 """The `cloze` command: find the command's file, run it, and say a user's mistake in one line."""
 
 import errno
+import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Annotated, Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +17,7 @@ from typer.core import TyperGroup
 from clozelm import __version__
 from clozelm.errors import ClozeError
 from clozelm.process import tune_process
+from clozelm.text.valid import shortened
 
 # Every command in the order of use, and the file of this folder it lives in (with _ for -): a function of the same
 # name, or an `app` that groups several. Commands load when they are asked for, or listed by --help.
@@ -44,6 +48,17 @@ COMMANDS = (
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_PLACES = (
+    errno.ENAMETOOLONG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENOENT,
+    errno.EROFS,
+    errno.EIO,
+)
 
 # Newer versions of typer carry a click of their own, which has no public name.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
@@ -64,10 +79,30 @@ class LazyGroup(TyperGroup):
         if hasattr(module, "app"):
             group = typer.main.get_group(module.app)
             group.name = cmd_name
+            for command in group.commands.values():
+                _refuse_empty_names(command)
             return group
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         single.command(cmd_name)(getattr(module, cmd_name.replace("-", "_")))
-        return typer.main.get_command(single)
+        command = typer.main.get_command(single)
+        _refuse_empty_names(command)
+        return command
+
+
+def _refuse_empty_names(command: Any) -> None:
+    """Refuse an empty name wherever a command takes a path: ``Path("")`` is the current directory."""
+    hints = get_type_hints(inspect.unwrap(command.callback))
+    for parameter in command.params:
+        hint = hints.get(parameter.name)
+        if Path in (hint, *get_args(hint)):
+            parameter.process_value = partial(_processed, parameter, parameter.process_value)
+
+
+def _processed(parameter: Any, process: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    if value == "":
+        what = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name.upper()
+        raise ClozeError(f"An empty name was given for {what}: name a file or directory.")
+    return process(context, value)
 
 
 def _module(command: str) -> str:
@@ -89,9 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except _UsageError as error:
         status = _say(_usage(error))
     except OSError as error:
-        if error.errno not in _FULL or error.filename is not None:
+        if error.errno in _PLACES and error.filename is not None:
+            status = _say(f"{shortened(str(error.filename))!r} cannot be used: {error.strerror}.")
+        elif error.errno in _FULL and error.filename is None:
+            status = _full(error)
+        else:
             raise
-        status = _full(error)
     except KeyboardInterrupt:
         status = 130
     except SystemExit as exit_:

@@ -16,6 +16,7 @@ from clozelm.flows.task_data import ClassifyRequest, TagRequest, TaskData, check
 from clozelm.infer.predict import Predictor
 from clozelm.settings import load
 from clozelm.text.conll import TaggedForm
+from clozelm.text.files import named
 from clozelm.text.labelled import Wanted
 from clozelm.train.finetune_settings import FinetuneSettings, check_searched
 
@@ -48,7 +49,7 @@ def finetune(
     """
     check_searched(overrides, is_searched=search > 0)
     settings = load(FinetuneSettings, None, overrides)
-    data = _data(task, Path(train), None if dev is None else Path(dev), settings, reading)
+    data = _data(task, named(train), None if dev is None else named(dev), settings, reading)
     results = sweep(
         settings, model=model, data=data, out=out, seeds=seeds, trials=search, console=Console(quiet=True)
     )

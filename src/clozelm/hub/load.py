@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from clozelm.nn.encoder import initialise
 from clozelm.nn.heads import MaskedLM
 from clozelm.shipped import DIRECTORY, is_starter
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.valid import described, shortened
 from clozelm.types import Reading
 
 _HEAD_SEED = 0
@@ -79,13 +81,22 @@ def load(directory: str | Path, *, dtype: torch.dtype = torch.float32, new_head:
 def model_directory(path: str | Path) -> Path:
     """Return the model directory of a path: itself, or the one in the directory of a run or of what made a run.
 
-    "starter" names the model that ships with the package.
+    "starter" names the model that ships with the package. Raises ``ModelError`` for what names no directory.
     """
-    if is_starter(path):
-        return DIRECTORY
+    if not isinstance(path, str | os.PathLike):
+        raise ModelError(f"A model is named by a string or a path, not {described(path)}.")
+    if path == "":
+        raise ModelError("An empty name was given for the model: name a run, or a model directory.")
     directory = Path(path)
     inside = (directory, directory / "model", directory / "run" / "model")
-    return next((each for each in inside if (each / "config.json").is_file()), directory)
+    try:
+        if is_starter(path):
+            return DIRECTORY
+        return next((each for each in inside if (each / "config.json").is_file()), directory)
+    except OSError as error:
+        raise ModelError(
+            f"{shortened(str(path))}: cannot be opened ({error.strerror}): name a run or model."
+        ) from error
 
 
 def build(config: dict[str, Any], family: Family, directory: Path) -> tuple[EncoderConfig, MaskedLM]:

@@ -23,6 +23,7 @@ from clozelm.text.conll_columns import (
 )
 from clozelm.text.decoding import read_text
 from clozelm.text.examples import TaggedSentence
+from clozelm.text.files import named
 from clozelm.text.record_files import STDIN, TableForm, parse_records, read_records, stream_text
 from clozelm.text.repairs import Repairs
 from clozelm.text.tagged_records import tagged_records
@@ -73,7 +74,7 @@ def read_tagged(path: str | Path, form: TaggedForm | None = None, *, labelled: b
     Without ``labelled`` tags are not looked at, and one column is enough. Raises ``DataError`` with file:line for
     rows of different width, for missing tags and for tags of no scheme; what is repaired is counted in the notes.
     """
-    path, form, repairs = Path(path), form or TaggedForm(), Repairs()
+    path, form, repairs = named(path), form or TaggedForm(), Repairs()
     if is_arrow(path):
         records = read_records(path, TableForm(encoding=form.encoding), repairs)
         found = tagged_records(records, form.word, form.tag, labelled=labelled, repairs=repairs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import lzma
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clozelm.errors import DataError
+from clozelm.text.valid import described, shortened
 
 FORMATS = {
     ".txt": "text",
@@ -49,9 +51,21 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
     if not paths:
         raise DataError("No corpus was named: give files, directories or globs.")
     found: dict[Path, None] = {}
-    for path in paths:
-        found.update(dict.fromkeys(_expand(Path(path))))
+    for path in map(named, paths):
+        try:
+            found.update(dict.fromkeys(_expand(path)))
+        except OSError as error:
+            raise DataError(f"{shortened(str(path))}: cannot be read ({error.strerror or error}).") from error
     return list(found)
+
+
+def named(path: str | Path) -> Path:
+    """Return the path of a name; an empty one, which would be the current directory, and no name are refused."""
+    if not isinstance(path, str | os.PathLike):
+        raise DataError(f"A file is named by a string or a path, not {described(path)}.")
+    if path == "":
+        raise DataError("An empty name was given for a file: name a file or directory.")
+    return Path(path)
 
 
 def format_of(path: Path) -> str:

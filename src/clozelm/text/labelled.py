@@ -10,6 +10,7 @@ from typing import IO, Any
 from clozelm.errors import DataError
 from clozelm.text.examples import Label, Problem, TextExample
 from clozelm.text.fields import is_usual, label_columns, label_field, listed, text_fields
+from clozelm.text.files import named
 from clozelm.text.label_checks import names_of
 from clozelm.text.labels import kinds_seen, label_of, label_of_columns
 from clozelm.text.record_files import STDIN, Records, Row, TableForm, parse_records, read_records, stream_text
@@ -54,7 +55,7 @@ def read_examples(path: str | Path, wanted: Wanted, form: TableForm | None = Non
     ``DataError`` with file:line for the first record that cannot be used.
     """
     repairs, form = Repairs(), form or TableForm()
-    return _examples(read_records(Path(path), form, repairs), wanted, form, repairs)
+    return _examples(read_records(named(path), form, repairs), wanted, form, repairs)
 
 
 def stream_examples(

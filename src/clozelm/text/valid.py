@@ -19,3 +19,11 @@ def require_valid(text: str) -> None:
 def shortened(text: str, limit: int = 60) -> str:
     """Return the beginning of a text, to name it in a message."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def described(value: object) -> str:
+    """Name what was given in place of something else: its type and how it is written, or None."""
+    if value is None:
+        return "None"
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind} ({shortened(repr(value))})"
