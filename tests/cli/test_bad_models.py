@@ -54,7 +54,7 @@ def test_model_directories(mistake: Mistake, model: Path, corpus: Path, tmp_path
         (("",), "'' has no [MASK]"),
         (("a \udcff [MASK]",), "is not valid text"),
         (("a [MASK]", "--top", 0), "--top"),
-        (("a [MASK]", "--device", "abacus"), "device 'abacus'"),
+        (("a [MASK]", "--device", "abacus"), "device='abacus' is not a device"),
         ((), "There is no text to fill: give sentences with [MASK]"),
     ],
 )

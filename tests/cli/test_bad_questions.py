@@ -138,3 +138,34 @@ def test_a_system_error_without_a_file_is_a_traceback(model: Path, monkeypatch: 
     monkeypatch.setattr("clozelm.flows.model.load", refused)
     with pytest.raises(OSError, match="no file of the user's"):
         main(["fill", str(model), "the [MASK]"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("fill", "MODEL", "the [MASK]"),
+        ("score", "MODEL", "the cat"),
+        ("explain", "MODEL", "the [MASK]"),
+        ("trace", "MODEL", "the cat sat"),
+        ("generate", "MODEL", "--length", "2"),
+        ("evaluate", "MODEL", "FILE"),
+        ("errors", "MODEL", "FILE"),
+        ("minimal-pairs", "MODEL", "PAIRS"),
+        ("predict", "CLASSIFIER", "PAIRS"),
+        ("evaluate", "CLASSIFIER", "PAIRS"),
+    ],
+)
+@pytest.mark.parametrize("device", ["meta", "abacus"])
+def test_devices_that_compute_nothing(
+    arguments: tuple[str, ...], device: str, mistake: Mistake, model: Path, classifier: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file.txt").write_text("the cat sat\n")
+    (tmp_path / "pairs.csv").write_text("good,bad\nthe cat,cat the\n")
+    places = {
+        "MODEL": model,
+        "CLASSIFIER": classifier,
+        "FILE": tmp_path / "file.txt",
+        "PAIRS": tmp_path / "pairs.csv",
+    }
+    answer = mistake(*(places.get(each, each) for each in arguments), "--device", device)
+    assert answer == f"device={device!r} is not a device: use auto, cpu, cuda or cuda:0."

@@ -159,7 +159,7 @@ def test_traced_as_json_and_page(model: Path, cloze: Cloze, tmp_path: Path) -> N
         (("explain", "a [MASK]", "--word", "zebra"), "word='zebra' cannot be written with this model's vocabulary"),
         (("explain", "a [MASK]", "--top", 0), "--top"),
         (("explain", "a [MASK]", "--html", "/nowhere/at/all.html"), "/nowhere/at/all.html could not be written"),
-        (("explain", "a [MASK]", "--device", "abacus"), "device 'abacus'"),
+        (("explain", "a [MASK]", "--device", "abacus"), "device='abacus' is not a device"),
         (("trace", "a [MASK]"), "has a mask already"),
         (("trace", ""), "the text is empty"),
         (("trace", "a cat", "--hide", "dog"), "hide='dog' is no word of the text"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from clozelm.errors import ModelError
+from clozelm.errors import ModelError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.flows.model import Model, load
 from clozelm.infer.fill_mask import Candidate
@@ -58,7 +58,12 @@ def test_names_of_no_model(name: Any, said: str) -> None:
         load(name)
 
 
-def test_an_unknown_device(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["abacus", "meta", ""])
+def test_an_unknown_device(model: Model, tmp_path: Path, device: str) -> None:
     model.save(tmp_path / "a")
-    with pytest.raises(ModelError, match="cannot be moved to device 'abacus'"):
-        load(tmp_path / "a", device="abacus")
+    for ask in (lambda: load(tmp_path / "a", device=device), lambda: load(tmp_path / "a").to(device)):
+        with pytest.raises(
+            SettingsError, match=f"device='{device}' is not a device: use auto, cpu, cuda or cuda:0"
+        ):
+            ask()
+    assert load(tmp_path / "a", device="auto").masked_lm.training is False

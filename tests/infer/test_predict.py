@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clozelm import hub
-from clozelm.errors import ModelError
+from clozelm.errors import ModelError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.infer.predict import Predictor
 from clozelm.tasks.tags import check
@@ -206,7 +206,7 @@ def test_models_are_not_asked_what_they_cannot_answer(predictors: Any, tmp_path:
     with pytest.raises(ModelError, match="is no classifier but BertForMaskedLM"):
         Predictor.open(tmp_path / "m")
     place = save(tiny_classifier("bert", "token"), tmp_path / "c", "bert", TAGS)
-    with pytest.raises(ModelError, match="no-such-device"):
+    with pytest.raises(SettingsError, match="no-such-device"):
         Predictor.open(place, device="no-such-device")
 
 

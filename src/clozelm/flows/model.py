@@ -6,16 +6,15 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from clozelm import hub
-from clozelm.errors import ModelError
 from clozelm.families import Family
 from clozelm.infer.fill_mask import Candidate, Filled, FillMask
 from clozelm.infer.score import Method, Score, Scorer
-from clozelm.nn.decoder import EncoderDecoder
+from clozelm.nn.device import moved
 from clozelm.nn.encoder import Encoder
-from clozelm.nn.heads import Discriminator, MaskedLM
+from clozelm.nn.heads import MaskedLM
 from clozelm.shipped import STARTER
 from clozelm.text.tokenizer import Tokenizer
 
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from clozelm.infer.minimal_pairs import PairsResult
     from clozelm.text.pair_files import Pair
     from clozelm.train.evaluate import TextEvaluation
-
-
-M = TypeVar("M", MaskedLM, Discriminator, EncoderDecoder)
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ class Model:
 
     def to(self, device: str) -> Model:
         """Move the weights to ``device``, in place, and return the model."""
-        self.masked_lm.to(device)
+        moved(self.masked_lm, device)
         return self
 
 
@@ -170,15 +166,6 @@ def load(path: str | Path = STARTER, *, device: str = "cpu") -> Model:
     """
     loaded = hub.load(hub.model_directory(path))
     return Model(moved(loaded.model, device), loaded.tokenizer, loaded.family)
-
-
-def moved(model: M, device: str) -> M:
-    """Return a model on ``device``; one that is not there is a user's mistake."""
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch says an absent or unknown device either way
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise ModelError(f"The model cannot be moved to device {str(device)!r}: {reason}.") from error
 
 
 def evaluate(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from clozelm import hub
 from clozelm.errors import ClozeError
-from clozelm.flows.model import load, moved
+from clozelm.flows.model import load
 from clozelm.hub.discriminator import is_discriminator, load_discriminator
 from clozelm.hub.seq2seq import is_seq2seq
 from clozelm.infer.score import METHODS, Method, Scorer
+from clozelm.nn.device import moved
 
 
 def open_scorer(path: str | Path, *, method: str | None = None, device: str = "cpu") -> Scorer:

@@ -17,6 +17,7 @@ from clozelm.hub.labels import TASK_KEY
 from clozelm.hub.load import model_directory
 from clozelm.hub.prompt import LoadedPrompt, load_task_model
 from clozelm.infer.answers import answers, read_as_model
+from clozelm.nn.device import moved
 from clozelm.tasks.classify import Classify, probabilities
 from clozelm.tasks.tag import Tag
 from clozelm.tasks.tags import Scheme, spans
@@ -71,12 +72,7 @@ class Predictor:
     def open(cls, path: str | Path, *, device: str = "cpu") -> Self:
         """Open a fine-tuned model, or what `cloze finetune` left around it."""
         loaded = load_task_model(model_directory(path))
-        try:
-            loaded.model.to(device)
-        except (RuntimeError, AssertionError) as error:
-            raise ModelError(
-                f"The model cannot be moved to device {device!r}: {str(error).splitlines()[0]}."
-            ) from error
+        moved(loaded.model, device)
         return cls(loaded)
 
     def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[Prediction]:

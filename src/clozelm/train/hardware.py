@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from clozelm.errors import SettingsError
+from clozelm.nn.device import named_device
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -16,19 +16,7 @@ DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def choose_device(name: str) -> torch.device:
     """Return the device a setting names; ``auto`` takes a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device: torch.device | None = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise SettingsError(f"run.device={name!r} is not a device: use auto, cpu, cuda or cuda:0.")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError(f"run.device={name!r}: PyTorch sees no GPU here. Use run.device=cpu.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SettingsError(f"run.device={name!r}: PyTorch sees only {torch.cuda.device_count()} GPU here.")
-    return device
+    return named_device(name, setting="run.device")
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
