@@ -1,11 +1,14 @@
 """The model a user holds."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from clozelm.errors import ModelError, SettingsError
+from clozelm.errors import ClozeError, ModelError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.flows.model import Model, load
 from clozelm.infer.fill_mask import Candidate
@@ -24,6 +27,43 @@ def test_fill_one_or_several(model: Model) -> None:
     several = model.fill(["the cat [MASK]", "[MASK] [MASK]"], top=3)
     assert [len(masks) for masks in several] == [1, 2]
     assert [c.id for c in several[0][0]] == [c.id for c in mask]
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda m: m.fill(["the [MASK]", 5]), "Text 2 is an int (5), not a string."),
+        (lambda m: m.fill([None]), "Text 1 is None, not a string."),
+        (
+            lambda m: m.fill(b"the [MASK]"),
+            "The text is a bytes (b'the [MASK]'), not a string or a list of strings.",
+        ),
+        (lambda m: m.fill(None), "The text is None, not a string or a list of strings."),
+        (lambda m: m.fill(5), "The text is an int (5), not a string or a list of strings."),
+        (lambda m: m.fill("the [MASK]", top="3"), "top='3' must be a whole number."),
+        (lambda m: m.fill("the [MASK]", top=2.5), "top=2.5 must be a whole number."),
+        (lambda m: m.fill("the [MASK]", top=True), "top=True must be a whole number."),
+        (lambda m: m.fill_jointly(["the [MASK]", b"x"]), "Text 2 is a bytes (b'x'), not a string."),
+        (lambda m: m.fill_jointly("the [MASK]", top="3"), "top='3' must be a whole number."),
+        (lambda m: m.score([None]), "Text 1 is None, not a string."),
+        (lambda m: m.score(5), "The text is an int (5), not a string or a list of strings."),
+        (lambda m: m.explain(None), "The text is None, not a string."),
+        (lambda m: m.explain("the [MASK]", word=5), "The word is an int (5), not a string."),
+        (lambda m: m.explain("the [MASK]", mask=1.5), "mask=1.5 must be a whole number."),
+        (lambda m: m.trace(["the cat"]), "The text is a list (['the cat']), not a string."),
+        (lambda m: m.generate(5), "The text is an int (5), not a string."),
+        (lambda m: m.generate(length="5"), "length='5' must be a whole number."),
+    ],
+)
+def test_what_is_no_text_and_no_number(model: Model, ask: Callable[[Model], Any], said: str) -> None:
+    with pytest.raises(ClozeError, match=f"^{re.escape(said)}$"):
+        ask(model)
+
+
+def test_any_iterable_of_texts_and_any_whole_number(model: Model) -> None:
+    texts = ["the cat [MASK]", "[MASK] sat"]
+    assert model.fill(iter(texts), top=np.int64(2)) == model.fill(texts, top=2)  # type: ignore[call-overload]
+    assert model.score(np.array(texts)) == model.score(texts)  # type: ignore[call-overload]
 
 
 def test_a_long_text_warns(model: Model) -> None:

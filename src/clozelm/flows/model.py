@@ -17,6 +17,7 @@ from clozelm.nn.encoder import Encoder
 from clozelm.nn.heads import MaskedLM
 from clozelm.shipped import STARTER
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.text.valid import check_whole, checked_text, checked_texts
 
 if TYPE_CHECKING:
     from clozelm.explain.explain import Explanation
@@ -60,7 +61,8 @@ class Model:
 
     def fill_texts(self, texts: str | Sequence[str], top: int = 5) -> list[Filled]:
         """Return for every text its candidates and, where there is one, a notice."""
-        return FillMask(self.masked_lm, self.tokenizer)(texts, top)
+        check_whole(top=top)
+        return FillMask(self.masked_lm, self.tokenizer)(checked_texts(texts), top)
 
     @overload
     def fill_jointly(self, text: str, top: int | None = None, **settings: Any) -> FilledTogether: ...
@@ -79,9 +81,11 @@ class Model:
         from clozelm.infer.fillings import FillSettings
         from clozelm.infer.joint import JointFill
 
+        check_whole(top=top)
+        texts = checked_texts(text)
         lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
         filler = JointFill(self.masked_lm, self.tokenizer, FillSettings(**(settings | lists)))
-        filled = list(filler(text, top))
+        filled = list(filler(texts, top))
         return filled[0] if isinstance(text, str) else filled
 
     @overload
@@ -92,7 +96,7 @@ class Model:
 
     def score(self, texts: str | list[str], *, method: Method | None = None) -> Score | list[Score]:
         """Return how probable the model finds a text, or each of several; see ``clozelm.infer.score.Scorer``."""
-        scores = list(Scorer(self.masked_lm, self.tokenizer, method=method)(texts))
+        scores = list(Scorer(self.masked_lm, self.tokenizer, method=method)(checked_texts(texts)))
         return scores[0] if isinstance(texts, str) else scores
 
     def minimal_pairs(
@@ -118,6 +122,9 @@ class Model:
         """
         from clozelm.infer.generate import Generator, Sampling
 
+        if text is not None:
+            checked_text(text)
+        check_whole(length=length, samples=samples, seed=seed)
         how = Sampling(**sampling)
         return Generator(self.masked_lm, self.tokenizer)(
             text, length=length, sampling=how, seed=seed, samples=samples
@@ -132,7 +139,11 @@ class Model:
         """
         from clozelm.explain.explain import explain
 
-        return explain(self.masked_lm, self.tokenizer, text, word=word, mask=mask, top=top, seed=seed)
+        check_whole(mask=mask, top=top, seed=seed)
+        if word is not None:
+            checked_text(word, "the word")
+        asked = checked_text(text)
+        return explain(self.masked_lm, self.tokenizer, asked, word=word, mask=mask, top=top, seed=seed)
 
     def trace(self, text: str, **choices: Any) -> TraceReport:
         """Return the four steps of masked language modelling on one sentence; see ``clozelm.flows.trace.trace``.
@@ -141,7 +152,7 @@ class Model:
         """
         from clozelm.flows.trace import trace
 
-        return trace(self.masked_lm, self.tokenizer, text, **choices)
+        return trace(self.masked_lm, self.tokenizer, checked_text(text), **choices)
 
     def evaluate(self, texts: str | Path | Sequence[str | Path], **settings: Any) -> TextEvaluation:
         """Measure the model on text files with fixed masks; see ``clozelm.train.evaluate.evaluate``."""
