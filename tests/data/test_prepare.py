@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ import numpy as np
 import pytest
 
 from clozelm.cli.main import main
+from clozelm.data import workers
 from clozelm.data.prepare import HELD_OUT, PrepareSettings, prepare, training_documents
 from clozelm.data.store import TOKENIZER, TokenStore
 from clozelm.data.workers import run_ordered
-from clozelm.errors import DataError
+from clozelm.errors import DataError, SettingsError
 from clozelm.settings import load
 from clozelm.text.filters import FilterSettings
 from clozelm.text.readers import Document, documents
@@ -48,8 +51,8 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def test_store_equals_encode_for_any_number_of_workers(tmp_path: Path, corpus: Path, tokenizer: Tokenizer) -> None:
-    for workers in (1, 3):
-        prepare([corpus], tokenizer, tmp_path / f"s{workers}", workers=workers)
+    for count in (1, 3):
+        prepare([corpus], tokenizer, tmp_path / f"s{count}", workers=count)
     for file in (tmp_path / "s1").glob("*.bin"):
         assert file.read_bytes() == (tmp_path / "s3" / file.name).read_bytes()
     store = TokenStore.open(tmp_path / "s1", tokenizer)
@@ -126,6 +129,43 @@ def test_nothing_left_and_errors_leave_no_store(tmp_path: Path, corpus: Path, to
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b.jsonl", "corpus.txt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "share", "said"),
+    [
+        (
+            "a.txt",
+            "one\nblock\n",
+            0.1,
+            "a.txt was read as 1 document, which --hold-out 0.1 keeps apart: pass --doc",
+        ),
+        ("a.md", "one\n\nfile\n", 0.1, "a.md was read as 1 document, which --hold-out 0.1 keeps apart: pass --doc"),
+        (
+            "a.txt",
+            "one\n\ntwo\n",
+            0.9,
+            "a.txt was read as 2 documents, which --hold-out 0.9 keeps apart: pass --doc",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "one"}',
+            0.1,
+            "which --hold-out 0.1 keeps apart: give more documents, or --hold-out 0.",
+        ),
+    ],
+)
+def test_a_corpus_that_is_held_out_whole(tmp_path: Path, name: str, content: str, share: float, said: str) -> None:
+    (tmp_path / name).write_text(content)
+    settings = PrepareSettings(hold_out=share)
+    tokenizer = train(SENTENCES, vocab_size=50)[0]
+    for call in (
+        lambda: prepare([tmp_path / name], tokenizer, tmp_path / "s", settings, workers=1),
+        lambda: training_documents([tmp_path / name], settings),
+    ):
+        with pytest.raises(DataError, match=re.escape(said)):
+            next(iter(call()))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_worker_errors_and_deaths_are_reported() -> None:
     with pytest.raises(ZeroDivisionError):
         list(run_ordered(_divider, 1, [1, 0], workers=2))
@@ -146,8 +186,44 @@ class _Divider:
         return self.number / by
 
 
+def _sleeper(_: object):  # type: ignore[no-untyped-def]
+    return lambda task: time.sleep(0.3) or task
+
+
 def _leaver(_: object):  # type: ignore[no-untyped-def]
     return lambda task: os._exit(3)
+
+
+def test_processes_start_as_tasks_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    real = workers._start
+    monkeypatch.setattr(workers, "_start", lambda: started.append(None) or real())
+    assert list(run_ordered(_divider, 6, [], workers=8)) == []
+    assert started == []
+    assert list(run_ordered(_divider, 6, [1, 2], workers=8)) == [6, 3]
+    assert 1 <= len(started) <= 2
+    started.clear()
+    assert list(run_ordered(_sleeper, None, range(9), workers=3)) == list(range(9))
+    assert len(started) == 3
+
+
+def test_absurd_numbers_of_workers_are_refused(
+    tmp_path: Path, corpus: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "available_cores", lambda: 6)
+    with pytest.raises(SettingsError, match=r"^--workers 100000 are too many for 6 cores: give 24 at most"):
+        prepare([corpus], tokenizer, tmp_path / "s", workers=100_000)
+    assert workers.checked_workers(24) == 24
+    assert workers.checked_workers(None) == 6
+
+
+def test_a_process_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(workers, "_start", refused)
+    with pytest.raises(DataError, match=r"could not be started \(Resource temporarily unavailable\): try fewer"):
+        list(run_ordered(_divider, 6, [1, 2], workers=2))
 
 
 def test_workers_that_die_end_the_command(tmp_path: Path, corpus: Path, root: Path) -> None:

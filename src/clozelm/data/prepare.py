@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from clozelm.data.store import TOKENIZER, Manifest, StoreWriter
-from clozelm.data.workers import available_cores, run_ordered
+from clozelm.data.workers import checked_workers, run_ordered
 from clozelm.errors import DataError
 from clozelm.text.atomic import disk_errors
-from clozelm.text.files import check_text, find_files
+from clozelm.text.files import check_text, find_files, format_of
 from clozelm.text.filters import FilterSettings, drop_reason
 from clozelm.text.normalize import UnicodeForm, moved_spans, normalize
 from clozelm.text.readers import MAX_CHARACTERS, Document, InvalidUtf8, Reading, Unit, held_out_from, read_all
@@ -136,13 +136,14 @@ def prepare(
     into ``out/held_out.jsonl``. ``progress`` is called with the documents read and the tokens written so far.
     """
     settings = settings or PrepareSettings()
+    workers = checked_workers(workers)
     files = _checked_files(paths)
     reading = settings.reading()
     started = time.perf_counter()
     with _Output(out, tokenizer, settings, replace=replace) as output:
         tasks = _batches(read_all(files, reading), _split_point(files, settings))
         argument = (tokenizer.backend.to_str(), tokenizer.config, settings)
-        for batch in run_ordered(BatchPreparer, argument, tasks, workers=workers or available_cores()):
+        for batch in run_ordered(BatchPreparer, argument, tasks, workers=workers):
             output.add(batch)
             if progress:
                 progress(output.num_read, output.num_tokens)
@@ -295,10 +296,19 @@ def _checked_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _split_point(files: Sequence[Path], settings: PrepareSettings) -> int | None:
-    """Count the documents if some are held out; None holds out none."""
+    """Count the documents if some are held out, of which some must be left; None holds out none."""
     if not settings.hold_out:
         return None
-    return held_out_from(sum(1 for _ in read_all(files, settings.reading())), settings.hold_out)
+    count = sum(1 for _ in read_all(files, settings.reading()))
+    split = held_out_from(count, settings.hold_out)
+    if count and not split:
+        name = str(files[0]) if len(files) == 1 else "The corpus"
+        is_divisible = settings.documents != "line" and any(format_of(path) == "text" for path in files)
+        advice = "pass --documents line" if is_divisible else "give more documents"
+        documents = f"{count} document{'s' * (count != 1)}"
+        share = f"--hold-out {settings.hold_out:g}"
+        raise DataError(f"{name} was read as {documents}, which {share} keeps apart: {advice}, or --hold-out 0.")
+    return split
 
 
 def _batches(documents: Iterator[Document], split: int | None) -> Iterator[tuple[bool, list[Document]]]:

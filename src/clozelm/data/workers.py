@@ -19,11 +19,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO, Generic, TypeVar
 
-from clozelm.errors import DataError
+from clozelm.errors import DataError, SettingsError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _WAITING_PER_WORKER = 2
+_MOST_PER_CORE, _ALWAYS_ALLOWED = 4, 16
 
 
 def run_ordered(
@@ -31,7 +32,8 @@ def run_ordered(
 ) -> Iterator[Result]:
     """Yield ``factory(argument)(task)`` for every task, in order; one worker means this process.
 
-    ``factory`` must be importable by name; at most a few tasks for each worker are held.
+    ``factory`` must be importable by name; at most a few tasks for each worker are held. A process starts when a
+    task comes and all others are busy: few tasks start few.
     """
     if workers <= 1:
         yield from map(factory(argument), tasks)
@@ -48,27 +50,51 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def checked_workers(workers: int | None) -> int:
+    """Return how many processes to work in, one a core by default; far more than there are cores are refused."""
+    cores = available_cores()
+    most = max(_MOST_PER_CORE * cores, _ALWAYS_ALLOWED)
+    if workers is not None and workers > most:
+        raise SettingsError(
+            f"--workers {workers} are too many for {cores} cores: give {most} at most, or leave it out for {cores}."
+        )
+    return workers or cores
+
+
 class _Pool(Generic[Task, Result]):
     """Subprocesses, and a thread for each that waits for its answer."""
 
     def __init__(self, factory: Callable[[Any], Any], argument: Any, workers: int) -> None:
         self._threads = ThreadPoolExecutor(workers)
-        self._processes = [_start() for _ in range(workers)]
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-        for process in self._processes:
-            with suppress(OSError):  # one that is dead already says so at its first task
-                _send(process.stdin, (factory, argument))
-            self._idle.put(process)
+        self._job = (factory, argument)
+        self._workers = workers
         self._limit = workers * _WAITING_PER_WORKER
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Result]:
         waiting: deque[Future[Result]] = deque()
         for task in tasks:
+            unfinished = sum(not each.done() for each in waiting)
+            if len(self._processes) < self._workers and len(self._processes) <= unfinished:
+                self._add_process()
             waiting.append(self._threads.submit(self._call, task))
             if len(waiting) >= self._limit:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+    def _add_process(self) -> None:
+        try:
+            process = _start()
+        except OSError as error:
+            raise DataError(
+                f"A worker process could not be started ({error.strerror}): try fewer --workers."
+            ) from None
+        self._processes.append(process)
+        with suppress(OSError):  # one that is dead already says so at its first task
+            _send(process.stdin, self._job)
+        self._idle.put(process)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
