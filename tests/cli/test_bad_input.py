@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from clozelm import hub
 from clozelm.cli.main import main
-from tests import tiny_models, tiny_runs
+from clozelm.text.tokenizer import Tokenizer
+from tests import tiny_models, tiny_runs, tiny_tasks
 from tests.cli.conftest import Mistake
 
 
@@ -181,6 +183,49 @@ def test_places_that_cannot_be_written(
             assert said in answer or "ot a directory" in answer
     assert file.read_text(encoding="utf-8") == "keep me"
     assert [path.name for path in occupied.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("kind", ["file", "below", "unwritable"])
+def test_a_place_that_cannot_be_written_is_told_before_any_work(
+    kind: str,
+    mistake: Mistake,
+    corpus: Path,
+    tiny_tokenizer: Tokenizer,
+    tiny_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun")
+
+    for name in ("train.run.matrix_rate", "train.run.choose_precision", "text.train_tokenizer._sample"):
+        monkeypatch.setattr(f"clozelm.{name}", work)
+    tiny_model = tiny_models.tiny_model("bert", vocab_size=tiny_tokenizer.vocab_size)
+    hub.save(tiny_model, tiny_tokenizer, tmp_path / "model", family="bert")
+    texts = tiny_tasks.table(tmp_path / "a.csv", [["text", "label"], *[["a cat", "x"], ["a dog", "y"]] * 10])
+    place = {"file": corpus, "below": corpus / "x", "unwritable": tmp_path / "new"}[kind]
+    if kind == "unwritable":  # whoever runs the tests, who may be allowed everything
+        monkeypatch.setattr("clozelm.text.atomic.os.access", lambda path, mode, **_: Path(path) != tmp_path)
+    for command in (
+        ("pretrain", tiny_runs.recipe(tmp_path), "--data", tiny_store),
+        ("tokenizer", "train", corpus, "--vocab-size", 320),
+        ("finetune", "classify", tmp_path / "model", texts, "--dry-run"),
+        ("finetune", "classify", tmp_path / "model", texts),
+        ("adapt", tmp_path / "model", corpus, "--minutes", 1),
+    ):
+        answer = mistake(*command, "--out", place)
+        assert answer.startswith(f"{place} ")
+        assert {"file": "is a file", "below": f"lie below {corpus}", "unwritable": "may not be written in"}[
+            kind
+        ] in answer
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_comparison_without_terms(mistake: Mistake, tiny_store: Path, tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("[arms.a]\n[arms.b.masking]\nrate = 0.4\n")
+    answer = mistake("compare", path, "--data", tiny_store, "--out", out)
+    assert answer.startswith(f"{path} has no table [compare]: add one with the budget of every arm")
 
 
 # --- stores, recipes and runs ---

@@ -237,9 +237,11 @@ def _run(settings: "FinetuneSettings", data: "TaskData", job: Job) -> None:
     from clozelm.flows.task_preview import show_data
     from clozelm.hub.load import model_directory, read_config
     from clozelm.report.finetune_table import lines
+    from clozelm.text.atomic import check_writable
 
     console = Console(highlight=False, markup=False, emoji=False)
     read_config(model_directory(job.model))  # says in one line when there is no model
+    check_writable(job.out)
     show_data(data, console)
     if job.dry_run:
         return

@@ -18,7 +18,7 @@ from clozelm.hub.load import Loaded, model_directory
 from clozelm.hub.weights import fingerprint
 from clozelm.nn.grow import grown
 from clozelm.nn.heads import MaskedLM
-from clozelm.text.atomic import disk_errors
+from clozelm.text.atomic import check_writable, disk_errors
 from clozelm.text.extend import extend
 from clozelm.text.files import find_files
 from clozelm.text.tokenizer import Tokenizer
@@ -156,6 +156,7 @@ def _check_place(out: Path, directory: Path) -> None:
     """Refuse a place that holds a model or a run of its own, which would be opened instead of the new one."""
     if out.is_file():
         raise SettingsError(f"{out} is a file: name an empty or new directory with --out.")
+    check_writable(out)
     taken = [name for name in ("config.json", "run.json", "model") if (out / name).exists()]
     if taken or out.resolve() == directory.resolve():
         raise SettingsError(f"{out} holds a model or a run ({', '.join(taken)}): name a new directory with --out.")

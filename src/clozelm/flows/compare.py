@@ -17,7 +17,7 @@ from clozelm.data.store import TokenStore
 from clozelm.errors import ClozeError, DataError, SettingsError
 from clozelm.flows.compare_settings import Arm, Comparison, check_arms
 from clozelm.flows.progress import show_run
-from clozelm.text.atomic import disk_errors
+from clozelm.text.atomic import check_writable, disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.cost import flops_a_step, peak_bytes, restart_peak
 from clozelm.train.denormals import start_threads
@@ -165,6 +165,7 @@ def _check_out(out: Path) -> dict[str, Any]:
     """Return the record of the comparison in ``out``, empty where there is none; refuse another thing's place."""
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file: name an empty or new directory with --out.")
+    check_writable(out)
     if (out / RECORD).is_file():
         found = read_json(out / RECORD)
         if not _is_record(found):

@@ -152,6 +152,10 @@ def load_comparison(
     if not isinstance(arms, dict) or not arms:
         raise SettingsError(f"{path} has no arms: add a table [arms.NAME] of settings for each thing to compare.")
     placed = _placed(overrides, list(arms))
+    if not given.get("compare") and not placed["compare"]:
+        raise SettingsError(
+            f"{path} has no table [compare]: add one with the budget of every arm, as amount = 1000000 (tokens)."
+        )
     base = _base(given.pop("base", {}), placed["base"], path)
     settings = load(
         ComparisonSettings, overlaid(given, {"measure": measure or {}}), [*placed["compare"], *placed["measure"]]

@@ -61,16 +61,25 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def check_free(path: Path, *, replace: bool, is_ours: Callable[[Path], bool]) -> None:
     """Refuse a place that is not empty, unless ``replace`` and ``is_ours`` says what is there may go."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise DataError(f"{path} is a file: name a directory.")
-    if not any(path.iterdir()):
+    check_writable(path)
+    if not path.exists() or not any(path.iterdir()):
         return
     if not is_ours(path):
         raise DataError(f"{path} is not empty and holds something else: name another directory.")
     if not replace:
         raise DataError(f"{path} is there already: pass --force to replace it, or name another directory.")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a directory that cannot be made or written: a file, a place below one, or one without permission."""
+    with disk_errors(path):
+        place = path.absolute()
+        there = next(each for each in (place, *place.parents) if each.exists())
+        if not there.is_dir():
+            where = "is a file" if there == place else f"would lie below {there}, which is a file"
+            raise DataError(f"{path} {where}: name a directory.")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise DataError(f"{path} could not be written: {there} may not be written in. Name another directory.")
 
 
 def write_whole(path: Path, text: str) -> None:

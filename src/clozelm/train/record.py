@@ -19,7 +19,7 @@ from clozelm.errors import DataError, SettingsError
 from clozelm.hub.load import model_directory
 from clozelm.hub.weights import fingerprint
 from clozelm.settings import load
-from clozelm.text.atomic import disk_errors
+from clozelm.text.atomic import check_writable, disk_errors
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.hardware import DTYPES, describe_machine
 from clozelm.train.settings import PretrainSettings
@@ -116,6 +116,7 @@ def _check_new(settings: PretrainSettings, out: Path) -> None:
         raise SettingsError("No budget: pass --minutes, --steps or --tokens, or set one in [budget].")
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file: name an empty or new directory with --out.")
+    check_writable(out)
     if out.exists() and {path.name for path in out.iterdir()} - {ASIDE}:
         raise SettingsError(f"{out} is not empty and holds no run: name an empty or new directory with --out.")
 

@@ -26,7 +26,7 @@ from clozelm.nn.prompt import TaskModel
 from clozelm.rng import generator
 from clozelm.tasks.encode import Unit
 from clozelm.tasks.task import Answers, Task
-from clozelm.text.atomic import disk_errors
+from clozelm.text.atomic import check_writable, disk_errors
 from clozelm.train import checkpoint
 from clozelm.train.denormals import start_threads
 from clozelm.train.finetune_model import build_optimisers, prepare
@@ -264,6 +264,7 @@ def check_place(out: Path) -> None:
     """Refuse a place where no fine-tuning can begin and none was begun."""
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file: name a directory with --out.")
+    check_writable(out)
     if out.exists() and any(out.iterdir()) and not (out / RECORD).is_file():
         raise SettingsError(f"{out} is not empty and holds no fine-tuning: name a new --out.")
 
