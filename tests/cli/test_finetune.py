@@ -193,7 +193,7 @@ def test_a_place_that_will_not_do_is_said_at_once(
     (tmp_path / "full" / "mine").write_text("mine")
     monkeypatch.setattr("clozelm.flows.finetune.new_model", lambda *_: pytest.fail("too late"))
     command = ["finetune", "classify", base, train, "--dev", dev, "--out"]
-    assert f"{tmp_path}/file is a file: name a directory with --out." in mistake(*command, tmp_path / "file")
+    assert f"{tmp_path}/file is a file: name a directory." in mistake(*command, tmp_path / "file")
     assert "full is not empty and holds no fine-tuning" in mistake(*command, tmp_path / "full")
     assert f"{train} is a file" in mistake(*command, train)
     assert (tmp_path / "file").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
