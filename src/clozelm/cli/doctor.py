@@ -83,5 +83,10 @@ def _show_rest(console: "Console", found: "Diagnosis") -> None:
     said = {level: sum(one.severity == level for one in found.findings) for level in ("error", "warning", "note")}
     counts = ", ".join(f"{number} {level}{'s' * (number > 1)}" for level, number in said.items() if number)
     console.print(Text(f"{counts or 'Nothing found'}; {len(found.passed)} checks passed.", style="bold"))
+    if found.passed:
+        console.print(Text(f"passed: {', '.join(found.passed)}", style="dim"))
+    reasons: dict[str, list[str]] = {}
     for name, reason in found.not_checked.items():
-        console.print(Text(f"not checked: {name} ({reason})", style="dim"))
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        console.print(Text(f"not checked: {', '.join(names)} ({reason})", style="dim"))

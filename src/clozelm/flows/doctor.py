@@ -16,6 +16,7 @@ from clozelm.flows.doctor_run import RUN_CHECKS, run_facts
 from clozelm.flows.doctor_store import StoreFacts
 from clozelm.hub.load import family_of, read_config
 from clozelm.hub.seq2seq import load_seq2seq
+from clozelm.shipped import DIRECTORY, is_starter
 from clozelm.train.record import RECORD
 
 _ROW_LENGTH = 128
@@ -26,12 +27,13 @@ def examine(
 ) -> Diagnosis:
     """Examine a run (with the model in it), a token store or a model directory.
 
-    ``data`` is the token store that a run or a model was trained on: with it more can be checked. ``row_length``
+    ``starter`` names the model that ships with the package. ``data`` is the token store that a run or a model was
+    trained on: with it more can be checked. ``row_length``
     is that of the rows a store is meant for, ``price`` what an hour of the machine costs. Data, weights and
     checkpoints that are damaged are findings. Raises ``DataError`` or ``ModelError`` where there is nothing that
     can be examined: no such thing, or one whose ``run.json`` or ``manifest.json`` cannot be read.
     """
-    path = Path(path)
+    path = DIRECTORY if is_starter(path) else Path(path)
     if not path.exists():
         raise DataError(f"There is no {path}: name a run, a token store or a model directory.")
     found = Diagnosis(str(path))

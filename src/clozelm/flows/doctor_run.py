@@ -12,6 +12,7 @@ from clozelm.flows.doctor_finding import Check, Finding, NotCheckedError
 from clozelm.flows.doctor_journal import RunFacts
 
 _ON_THE_LINE = 0.1  # nats
+_FAR_ABOVE = 0.5
 _MANY_EPOCHS = 40
 _FEW = 10  # records: of fewer there is no curve
 
@@ -114,6 +115,8 @@ def learned_nothing(facts: RunFacts) -> Finding | None:
     uniform, last = math.log(facts.vocab_size), float(facts.smoothed[-1])
     if last < uniform - _ON_THE_LINE:
         return None
+    if last > uniform + _FAR_ABOVE:
+        raise NotCheckedError("the loss is far above that of guessing blindly, which is no line to stay on")
     return Finding(
         "error",
         f"The loss is {last:.2f}, and guessing blindly costs {uniform:.2f} (ln {facts.vocab_size:,}).",
@@ -130,6 +133,8 @@ def unigram_plateau(facts: RunFacts) -> Finding | None:
     last, what = (measured[-1][1], "held-out loss") if measured else (float(facts.smoothed[-1]), "loss")
     if min(last, float(facts.smoothed[-1])) < unigram - _ON_THE_LINE:
         return None
+    if min(last, float(facts.smoothed[-1])) > unigram + _FAR_ABOVE:
+        raise NotCheckedError("the loss is far above that of frequencies, which is no plateau")
     return Finding(
         "warning",
         f"You are on the unigram plateau: {what} {last:.2f} at step {facts.step:,}, frequencies {unigram:.2f}.",
@@ -194,7 +199,7 @@ def gradients(facts: RunFacts) -> Finding | None:
         what, do = f"Gradients vanish: {late:.3g} at the end, {early:.3g} before.", "Lower optim.learning_rate."
     elif clip and float(np.median(norms)) > 30 * clip:
         what = f"Every gradient is cut to {clip:g}, most from more than {30 * clip:g}."
-        do = "Raise optim.clip_norm, or find out which weights have such gradients."
+        do = "Lower optim.learning_rate where the loss rises; where it falls all the same, raise optim.clip_norm."
     else:
         return None
     return Finding("warning", what, "Updates then say little about the loss.", do)
