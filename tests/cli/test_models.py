@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import clozelm
 from clozelm import hub
+from clozelm.errors import DataError
 from clozelm.families import FAMILIES
 from clozelm.nn.heads import MaskedLM
 from clozelm.tasks.prompt import Prompt
@@ -246,6 +247,41 @@ def test_adapt_refuses(texts: list[str], domain: Path, tmp_path: Path, mistake: 
         (tmp_path / "second" / "made-from.json").write_text(damage, encoding="utf-8")
         assert "made-from.json cannot be read" in mistake("adapt", directory, domain, *out, *TRAINING)
     assert "is a file" in mistake("adapt", directory, domain, "--out", domain)
+
+
+@pytest.mark.parametrize("more", [(), ("--extend-vocab", 5)], ids=["plain", "extended"])
+def test_adapt_again_after_a_preparation_that_failed(
+    more: tuple[object, ...],
+    texts: list[str],
+    domain: Path,
+    tmp_path: Path,
+    mistake: Mistake,
+    cloze: Cloze,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The corrected command works in the same place, and makes what it makes in a new one."""
+    call, out = ("adapt", base(texts, tmp_path), domain, *TRAINING), tmp_path / "out"
+    assert "no_such_field" in mistake(*call, "--field", "no_such_field", "--out", out)
+
+    def fails(*_: object) -> None:
+        raise DataError("The disk is full.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clozelm.flows.adapt.prepare", fails)
+        assert "disk is full" in mistake(*call, "--extend-vocab", 9, "--out", out)
+    cloze(*call, *more, "--out", out)
+    cloze(*call, *more, "--out", tmp_path / "new")
+    ours, theirs = (load_file(one / "run/model/model.safetensors") for one in (out, tmp_path / "new"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_adapt_refuses_tokens_of_an_unknown_origin(
+    texts: list[str], domain: Path, tmp_path: Path, mistake: Mistake, cloze: Cloze
+) -> None:
+    call = ("adapt", base(texts, tmp_path), domain, *TRAINING, "--out", tmp_path / "out")
+    cloze(*call)
+    (tmp_path / "out" / "made-from.json").unlink()
+    assert "with no made-from.json beside it" in mistake(*call)
 
 
 def test_adapt_goes_on_where_it_stopped(texts: list[str], domain: Path, tmp_path: Path, cloze: Cloze) -> None:

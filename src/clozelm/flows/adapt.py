@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from clozelm.hub.load import Loaded, model_directory
 from clozelm.hub.weights import fingerprint
 from clozelm.nn.grow import grown
 from clozelm.nn.heads import MaskedLM
-from clozelm.text.atomic import check_writable, disk_errors
+from clozelm.text.atomic import check_writable, disk_errors, write_whole
 from clozelm.text.extend import extend
 from clozelm.text.files import find_files
 from clozelm.text.tokenizer import Tokenizer
@@ -102,13 +103,18 @@ def begin(
     made_from = _origin(base, directory, corpus, preparation, extend_vocab)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    _check_record(out / RECORD, made_from)
+    tokens = out / "tokens"
+    is_known = _check_record(out / RECORD, made_from, tokens)
     start, tokenizer, new_pieces = directory, base.tokenizer, 0
     if extend_vocab:
-        start, tokenizer, new_pieces = _extended(base, corpus, preparation, out / _EXTENDED, extend_vocab)
-    tokens = out / "tokens"
+        place = out / _EXTENDED
+        if not is_known:
+            shutil.rmtree(place, ignore_errors=True)  # left by a preparation that failed, maybe of something else
+        start, tokenizer, new_pieces = _extended(base, corpus, preparation, place, extend_vocab)
     if not (tokens.is_dir() and is_store(tokens)):
         prepare(corpus, tokenizer, tokens, preparation)
+    if not is_known:  # only now: what has failed binds nobody to the settings it failed with
+        write_whole(out / RECORD, json.dumps(made_from, indent=2) + "\n")
     held_out = tokens / f"{HELD_OUT}.jsonl"
     settings = _settings(recipe_name, base, start, tokens, overrides)
     run = Run.open(settings, data=tokens, out=out / "run")
@@ -175,19 +181,22 @@ def _origin(
     }
 
 
-def _check_record(path: Path, made_from: dict[str, Any]) -> None:
-    """Compare what is asked for with what an earlier call was asked for; write it down if there was none."""
-    now = json.loads(json.dumps(made_from))
+def _check_record(path: Path, made_from: dict[str, Any], tokens: Path) -> bool:
+    """Compare what is asked for with what an earlier call was asked for; tell whether there was one."""
     if not path.is_file():
-        with disk_errors(path):
-            path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-        return
-    before = _read_record(path)
+        if is_store(tokens):
+            raise DataError(
+                f"{tokens} is there already, with no {RECORD} beside it that says what it was made from: remove it, "
+                "or name another --out."
+            )
+        return False
+    before, now = _read_record(path), json.loads(json.dumps(made_from))
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         raise DataError(
             f"{path.parent} was made with another {' and '.join(differing)}: name another --out, or remove it."
         )
+    return True
 
 
 def _read_record(path: Path) -> dict[str, Any]:
