@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -32,6 +33,30 @@ def test_errors_of_one_model(cloze: Cloze, models: Path, corpus: Path, tmp_path:
     assert page.count("<svg") == 10
     for never in ("<script", "http://", "https://", "src="):
         assert never not in page
+
+
+def test_quotations_on_the_page_have_no_line_ends(
+    cloze: Cloze, models: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """The style shows them (white-space:pre-line), so that each would break a sentence in two."""
+    common = ("errors", models / "one", corpus, "--against", models / "two", "--row-length", 32)
+    cloze(*common, "--html", tmp_path / "errors.html")
+    page = (tmp_path / "errors.html").read_text(encoding="utf-8")
+    quoted = re.findall(r'<p class="text">.*?</p>', page, re.DOTALL)
+    assert len(quoted) > 20
+    assert not [one for one in quoted if "\n" in one]
+
+
+def test_few_documents_have_no_intervals_and_that_is_said_once(
+    cloze: Cloze, models: Path, corpus: Path, tmp_path: Path
+) -> None:
+    common = ("errors", models / "one", corpus, "--row-length", 32, "--max-documents", 2)
+    out = cloze(*common, "--html", tmp_path / "errors.html")
+    assert out.count("Too few documents (2) for intervals.") == 1
+    assert "too few documents (2) for an interval" in " ".join(out.split())
+    assert "[word] was hidden; ·word joins on" in out
+    assert "Too few documents (2)" in (tmp_path / "errors.html").read_text(encoding="utf-8")
+    assert "Too few" not in cloze(*common[:-1], 12)
 
 
 def test_two_models(cloze: Cloze, models: Path, corpus: Path, tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from clozelm.explain import error_examples
 from clozelm.explain.error_examples import Best, Confusions, Example
 from clozelm.explain.error_words import SHAPES, WordCounts, shape_of, word_keys
 from clozelm.families import FAMILIES
+from clozelm.flows.error_figures import Resampling
 from clozelm.flows.errors import find_errors
 from clozelm.flows.model import Model
 from clozelm.masking import SELECTORS
 from clozelm.masking.mask import Corruption, mask
 from clozelm.objectives.objective import token_batch
+from clozelm.tasks.calibration import BINS, bin_of
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.train.evaluate import evaluate
 from clozelm.vocab import SENTENCE_START, WORD_START
@@ -168,6 +171,26 @@ def test_calibration_is_its_formula(report: dict[str, Any], predictions: list[di
         error += abs(right - sum(one["sure"] for one in own)) / total
     assert report["calibration"][0]["ece"]["value"] == pytest.approx(error, abs=1e-6)
     assert sum(one["count"] for one in report["calibration"][0]["bins"]) == total
+
+
+def test_the_interval_of_a_calibration_error_reaches_below_its_value() -> None:
+    """Of a faultlessly calibrated model too: resamples have more of it than what they are drawn of."""
+    rng, documents, each = np.random.default_rng(0), 60, 40
+    sure = rng.beta(1, 2, size=(documents, each))
+    right = rng.random(sure.shape) < sure
+    bins = bin_of(sure)
+    counts, gaps = np.zeros((documents, BINS)), np.zeros((documents, BINS))
+    for one in range(BINS):
+        counts[:, one] = (bins == one).sum(axis=1)
+        gaps[:, one] = ((right - sure) * (bins == one)).sum(axis=1)
+    sums = SimpleNamespace(bin_right=gaps, bin_confidence=np.zeros_like(gaps), bin_counts=counts)
+    error = Resampling(counts.sum(axis=1, keepdims=True)).calibration_error(cast(Any, sums))
+    assert error["low"] is not None
+    assert error["high"] is not None
+    assert 0 <= error["low"] <= error["value"] <= error["high"] <= 1
+    assert error["low"] < 0.5 * error["value"]
+    few = SimpleNamespace(**{name: values[:9] for name, values in vars(sums).items()})
+    assert Resampling(few.bin_counts).calibration_error(cast(Any, few))["low"] is None
 
 
 def test_mistakes_and_confusions(

@@ -90,7 +90,7 @@ def _show(report: dict[str, Any]) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from clozelm.report.error_text import findings, headline, notes
+    from clozelm.report.error_text import findings, headline, missing_intervals, notes
 
     console = Console(highlight=False, markup=False)
     console.print(Text(" ".join(headline(report)), style="bold"), end="\n\n")
@@ -99,6 +99,8 @@ def _show(report: dict[str, Any]) -> None:
     else:
         console.print(_compared(report))
         console.print(Text("▲ better and ▼ worse, significant after Holm's correction.", style="dim"))
+    if (missing := missing_intervals(report)) is not None:
+        console.print(Text(missing, style="dim"))
     console.print()
     for line in findings(report):
         console.print(Padding(Text(line), (0, 0, 0, 2)))
@@ -185,6 +187,7 @@ def _show_examples(console: "Console", report: dict[str, Any]) -> None:
     mistakes = report["mistakes"][0][:_SHOWN]
     if mistakes:
         console.print(Text(f"\nMost confident mistakes of {report['models'][0]}", style="bold"))
+        console.print(Text("[word] was hidden; ·word joins on to the piece before it.", style="dim"))
     for one in mistakes:
         said = one["answers"][0]
         line = Text(f"… {_cut(one['left'][::-1], 50)[::-1]} ")

@@ -17,6 +17,7 @@ from clozelm.tasks.calibration import BINS
 
 _RESAMPLES = 1000
 _FEWEST = 5  # documents, for an interval that means something
+FEWEST_FOR_CALIBRATION = 10
 _Sums = NDArray[np.float64]
 
 
@@ -45,19 +46,28 @@ class Resampling:
         ]
 
     def calibration_error(self, model: ModelSums) -> dict[str, float | None]:
-        """Return the expected calibration error over bins of equal width (Guo et al. 2017)."""
+        """Return the expected calibration error over bins of equal width (Guo et al. 2017).
+
+        It counts noise as error, so that resamples, which are noisier, have more of it: a percentile interval would
+        begin at its value. The interval is the basic one (Davison & Hinkley 1997, 5.2), which turns the draws
+        around the value, cut to [0, 1] and widened where it would miss the value.
+        """
         gap = (model.bin_right - model.bin_confidence)[self._present]
         counts = model.bin_counts[self._present].sum(axis=1)
         value = np.abs(gap.sum(axis=0)).sum() / counts.sum()
         drawn = np.abs(self._weights @ gap).sum(axis=1) / (self._weights @ counts)
-        return _figure(value, drawn, len(counts))
+        figure = _figure(value, drawn, len(counts), fewest=FEWEST_FOR_CALIBRATION)
+        if figure["low"] is not None and figure["high"] is not None:
+            low, high = 2 * value - figure["high"], 2 * value - figure["low"]
+            figure |= {"low": max(0.0, min(low, float(value))), "high": min(1.0, max(high, float(value)))}
+        return figure
 
 
-def _figure(value: float, drawn: _Sums, documents: int) -> dict[str, float | None]:
+def _figure(value: float, drawn: _Sums, documents: int, *, fewest: int = _FEWEST) -> dict[str, float | None]:
     known = drawn[np.isfinite(drawn)]
     if not math.isfinite(value):
         return {"value": None, "low": None, "high": None}
-    if documents < _FEWEST or not known.size:
+    if documents < fewest or not known.size:
         return {"value": float(value), "low": None, "high": None}
     low, high = np.percentile(known, [2.5, 97.5])
     return {"value": float(value), "low": float(low), "high": float(high)}

@@ -49,6 +49,23 @@ def headline(report: Report) -> list[str]:
     return said
 
 
+def missing_intervals(report: Report) -> str | None:
+    """Say why there are no intervals, where there are none."""
+    if report["all"]["models"][0]["accuracy"]["low"] is not None:
+        return None
+    return f"Too few documents ({report['clusters']}) for intervals."
+
+
+def calibration_said(report: Report, number: int) -> str:
+    """Say how large the calibration error of a model is, with its interval or why there is none."""
+    error = report["calibration"][number]["ece"]
+    if error["low"] is None:
+        between = f"too few documents ({report['clusters']}) for an interval"
+    else:
+        between = f"95% interval {percent_interval(error)}"
+    return f"calibration error {percent(error['value'])}, {between}"
+
+
 def _compared(report: Report) -> str:
     one, (old, new) = report["all"]["difference"]["loss"], report["models"]
     if one["low"] is None:
@@ -109,13 +126,12 @@ def _least_help(report: Report) -> Iterator[str]:
 
 
 def _confidence(report: Report) -> Iterator[str]:
-    for model, one in zip(report["models"], report["calibration"], strict=True):
+    for number, (model, one) in enumerate(zip(report["models"], report["calibration"], strict=True)):
         gap = one["confidence"] - one["accuracy"]
         sure, right = percent(one["confidence"]), percent(one["accuracy"])
         says = f"it gives its answers {sure} and is right {right} of the time"
-        error = f"calibration error {percent(one['ece']['value'])}"
         tells = "means its probabilities" if abs(gap) < _CERTAIN else "is too sure" if gap > 0 else "is too careful"
-        yield f"{model} {tells}: {says} ({error})."
+        yield f"{model} {tells}: {says} ({calibration_said(report, number)})."
 
 
 def _where_they_differ(report: Report) -> str:
@@ -143,7 +159,8 @@ def notes(report: Report) -> list[str]:
         f"{report['rate']:.0%} of the tokens hidden as `cloze evaluate` hides them (seed {report['seed']}, rows of "
         f"{report['row_length']}): {report['tokens']:,} tokens in {report['documents']:,} documents.",
         "Intervals are 95% bootstrap intervals over documents, since the predictions of one document are not "
-        "independent; cells with predictions in fewer than five documents have none.",
+        "independent; cells with predictions in fewer than five documents have none, a calibration error has none of "
+        "fewer than ten.",
         f"Words are what the tokenizer cuts out before it makes pieces; their frequency is counted {counted}.",
         "“Frequencies alone” is the loss of knowing only how often each piece occurs in this text.",
         "A dot before a piece (·ing) says that it joins on to the one before it.",

@@ -7,7 +7,17 @@ from pathlib import PurePath
 from typing import Any
 
 from clozelm.report.error_charts import Scales, calibration_chart, difference_chart, group_chart
-from clozelm.report.error_text import Report, findings, headline, is_significant, notes, percent, percent_interval
+from clozelm.report.error_text import (
+    Report,
+    calibration_said,
+    findings,
+    headline,
+    is_significant,
+    missing_intervals,
+    notes,
+    percent,
+    percent_interval,
+)
 from clozelm.report.error_text import signed as written
 from clozelm.report.page_parts import document, legend, plain
 
@@ -45,6 +55,8 @@ def _legend(report: Report) -> str:
 
 def _groups(report: Report) -> Iterator[str]:
     yield f"<section><h2>Where errors are</h2>{_legend(report)}"
+    if (missing := missing_intervals(report)) is not None:
+        yield f'<p class="warning">{plain(missing)}</p>'
     yield '<p class="fine">Marks are with 95% intervals; grey strokes are the loss of frequencies alone: the '
     yield "further left of it a mark is, the more the context told. All axes are the same.</p>"
     scales = Scales(report["groups"])
@@ -102,11 +114,8 @@ def _differences(report: Report) -> Iterator[str]:
 def _calibration(report: Report) -> Iterator[str]:
     yield f"<section><h2>Does its confidence mean something?</h2>{_legend(report)}"
     chart = calibration_chart(report["calibration"], title="how often answers of a given confidence are right")
-    said = "; ".join(
-        f"{plain(name)}: calibration error <b>{percent(one['ece']['value'])}</b>"
-        + (f" (95% interval {percent_interval(one['ece'])})" if one["ece"]["low"] is not None else "")
-        for name, one in zip(report["models"], report["calibration"], strict=True)
-    )
+    each = (f"{name}: {calibration_said(report, number)}" for number, name in enumerate(report["models"]))
+    said = plain("; ".join(each))
     yield f'<figure class="square"><figcaption>{said}</figcaption>{chart.inline()}</figure>'
     yield '<p class="fine">On the dashed line, answers given with 70% are right 70% of the time; below it the '
     yield "model is too sure. Grey bars: how many answers there are of each confidence.</p></section>"
@@ -138,8 +147,8 @@ def _changes(report: Report) -> Iterator[str]:
 def _list(examples: Sequence[Mapping[str, Any]], report: Report, models: Sequence[int]) -> Iterator[str]:
     yield f'<ul class="examples{" long" * (len(examples) > _LONG)}">'
     for one in examples:
-        yield f'<li><p class="text">{plain(one["left"])} <b class="blank">{plain(one["truth"])}</b> '
-        yield f"{plain(one['right'])}</p>"
+        hidden = f'<b class="blank">{plain(one["truth"])}</b>'  # in one string: line ends show in a quotation
+        yield f'<li><p class="text">{plain(one["left"])} {hidden} {plain(one["right"])}</p>'
         for number in models:
             said = one["answers"][number]
             who = f"{plain(report['models'][number])}: " if len(models) > 1 else ""
