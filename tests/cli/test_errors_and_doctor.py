@@ -35,9 +35,7 @@ def test_errors_of_one_model(cloze: Cloze, models: Path, corpus: Path, tmp_path:
         assert never not in page
 
 
-def test_quotations_on_the_page_have_no_line_ends(
-    cloze: Cloze, models: Path, corpus: Path, tmp_path: Path
-) -> None:
+def test_quotations_on_the_page_have_no_line_ends(cloze: Cloze, models: Path, corpus: Path, tmp_path: Path) -> None:
     """The style shows them (white-space:pre-line), so that each would break a sentence in two."""
     common = ("errors", models / "one", corpus, "--against", models / "two", "--row-length", 32)
     cloze(*common, "--html", tmp_path / "errors.html")

@@ -62,6 +62,23 @@ def test_a_label_that_dev_lacks_leaves_macro_f1_open() -> None:
     assert baseline(results, "accuracy") is not None
 
 
+def test_the_headline_says_what_training_came_to_nothing() -> None:
+    kept = "No evaluation was better than before training, so the untrained model is kept."
+    results = single(NAMES) | {"zero_shot": {}}
+    assert kept not in headline(results)
+    results["training"] = results["training"] | {"best_step": 0}
+    assert headline(results)[2] == kept
+    assert kept not in headline(results | {"training": results["training"] | {"steps": 0}})
+
+
+def test_the_headline_says_when_every_answer_is_the_same() -> None:
+    results = single(NAMES)
+    assert not any("same label" in one for one in headline(results))
+    results["confusion"] = {"labels": NAMES, "counts": [[0, 3, 0], [0, 9, 0], [0, 0, 0]]}
+    assert "It gives every one of them the same label, b." in headline(results)
+    assert not any("same label" in one for one in headline(results | {"task": "tag"}))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "value", "said"),
     [

@@ -244,6 +244,20 @@ def test_patience_ends_training_and_the_best_is_kept(tmp_path: Path, model_dir: 
     assert run.best_step == reports[0].step
 
 
+def test_of_equal_figures_the_lower_loss_is_kept(tmp_path: Path, model_dir: Any) -> None:
+    run = tuning(model_dir("bert"), tmp_path / "a", TEXTS, classify(TEXTS), "checkpoint.every_steps=1")
+    taken = [run.take_stock(*one) for one in [(0.5, 1.0), (0.5, 0.9), (0.5, 0.95), (0.4, 0.1), (0.6, 2.0)]]
+    assert taken == [True, True, False, False, True]
+    assert run.misses == 0
+    assert run.take_stock(0.6, 1.9)
+    assert run.misses == 1, "what patience waits for is a better figure"
+    run.save_checkpoint()
+    again = tuning(model_dir("bert"), tmp_path / "a", TEXTS, classify(TEXTS), "checkpoint.every_steps=1")
+    assert (again.best_value, again.best_loss) == (0.6, 1.9)
+    assert not again.take_stock(0.6, 1.9)
+    assert again.take_stock(0.6, 1.8)
+
+
 def test_another_task_in_the_same_place_is_refused(tmp_path: Path, model_dir: Any) -> None:
     task = classify(TEXTS)
     tuning(model_dir("bert"), tmp_path / "a", TEXTS, task)

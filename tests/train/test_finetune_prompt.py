@@ -1,5 +1,6 @@
 """Fine-tuning by a prompt: every family learns, resuming and splitting change nothing, 0 epochs only ask."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,33 @@ def test_a_resumed_run_is_the_uninterrupted_one(precision: str, tmp_path: Path) 
     whole.settle()
     second.settle()
     assert (whole.answer_dev().logits == second.answer_dev().logits).all()
+
+
+def labelled_by(directory: Path, out: Path) -> list[TextExample]:
+    """Texts with what the model answers to them as it is."""
+    untrained = tuning(directory, out)
+    answers = untrained.answer_dev().logits.argmax(axis=1).tolist()
+    pairs = zip(TEXTS, answers, strict=True)
+    return [replace(text, label=untrained.task.labels[answer]) for text, answer in pairs]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_untrained_model_is_kept_where_nothing_beats_it(precision: str, tmp_path: Path) -> None:
+    """In a run that was interrupted as well."""
+    directory = saved("bert", tmp_path)
+    examples = labelled_by(directory, tmp_path / "asked")
+    worse = ("optim.learning_rate=1", f"run.precision={precision}", "checkpoint.every_steps=3", "budget.epochs=2")
+    run = tuning(directory, tmp_path / "out", *worse, examples=examples)
+    steps(run, 4)
+    run = tuning(directory, tmp_path / "out", *worse, examples=examples)
+    reports = [report for report in steps(run) if report.dev]
+    assert not any(report.is_best for report in reports)
+    assert run.best_step == 0
+    run.settle()
+    before = hub.load(directory).model.state_dict()
+    start: Any = run.start
+    after = start.masked_lm.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
 def test_another_prompt_in_the_same_place_is_refused(tmp_path: Path) -> None:

@@ -186,8 +186,8 @@ def _check_record(path: Path, made_from: dict[str, Any], tokens: Path) -> bool:
     if not path.is_file():
         if is_store(tokens):
             raise DataError(
-                f"{tokens} is there already, with no {RECORD} beside it that says what it was made from: remove it, "
-                "or name another --out."
+                f"{tokens} is there already, with no {RECORD} beside it to say what it is made from: remove it, or "
+                "name another --out."
             )
         return False
     before, now = _read_record(path), json.loads(json.dumps(made_from))

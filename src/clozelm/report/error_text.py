@@ -159,8 +159,8 @@ def notes(report: Report) -> list[str]:
         f"{report['rate']:.0%} of the tokens hidden as `cloze evaluate` hides them (seed {report['seed']}, rows of "
         f"{report['row_length']}): {report['tokens']:,} tokens in {report['documents']:,} documents.",
         "Intervals are 95% bootstrap intervals over documents, since the predictions of one document are not "
-        "independent; cells with predictions in fewer than five documents have none, a calibration error has none of "
-        "fewer than ten.",
+        "independent; cells with predictions in fewer than five documents have none, a calibration error has none "
+        "of fewer than ten.",
         f"Words are what the tokenizer cuts out before it makes pieces; their frequency is counted {counted}.",
         "“Frequencies alone” is the loss of knowing only how often each piece occurs in this text.",
         "A dot before a piece (·ing) says that it joins on to the one before it.",

@@ -182,7 +182,7 @@ def headline(results: Results) -> list[str]:
     if not names:
         return [*sentences, "Nothing has been measured."]
     name = names[0]
-    sentences.append(_reached(results, name))
+    sentences += [_reached(results, name), *_untrained(results), *_one_label(results)]
     means = over_seeds(results)
     if name in means:
         mean = means[name][0]
@@ -231,6 +231,25 @@ def _reached(results: Results, name: str) -> str:
     if name == "accuracy":
         return f"It labels {value} of {asked} right{between}."
     return f"On {asked} its {figure(name).title} is {value}{between}."
+
+
+def _untrained(results: Results) -> list[str]:
+    """Say that training came to nothing, where a prompt answers best as it is."""
+    training = results.get("training") or {}
+    if not training.get("steps") or training.get("best_step") != 0 or "zero_shot" not in results:
+        return []
+    return ["No evaluation was better than before training, so the untrained model is kept."]
+
+
+def _one_label(results: Results) -> list[str]:
+    """Say that every answer is the same label, which a figure alone may hide."""
+    confusion, labels = results.get("confusion") or {}, results.get("labels") or ()
+    if results.get("task") == "tag" or results.get("problem") != "single" or len(labels) < 2:
+        return []
+    given = [label for label, *column in zip(confusion["labels"], *confusion["counts"], strict=True) if any(column)]
+    if len(given) != 1 or sum(map(sum, confusion["counts"])) < 2:
+        return []
+    return [f"It gives every one of them the same label, {given[0]}."]
 
 
 def _aim(results: Results) -> str:

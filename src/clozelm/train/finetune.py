@@ -46,8 +46,11 @@ class FinetuneReport:
 def finetune(run: Tuning[Any]) -> Iterator[FinetuneReport]:
     """Train from where ``run`` stands to its end, answering the development set from time to time.
 
+    A model that answers as it is, by a prompt, is kept where no evaluation is better than it was before training.
     SIGTERM or Ctrl-C saves and ends the generator. Raises ``TrainingError`` when the loss is not finite.
     """
+    if run.answers_untrained and run.step == 0 and not run.is_finished:
+        _take_stock(run)
     with closing(run.open_journal()) as journal, stop_signals() as stop:
         while not run.is_finished:
             with flushed_denormals():
@@ -112,18 +115,23 @@ def _evaluated(run: Tuning[Any], report: FinetuneReport) -> FinetuneReport:
     """Answer the development set when it is due, and keep the weights if they are the best yet."""
     if not run.evaluation_due():
         return report
+    dev, dev_loss, is_best = _take_stock(run)
+    return replace(report, dev_loss=dev_loss, dev=dev, is_best=is_best)
+
+
+def _take_stock(run: Tuning[Any]) -> tuple[dict[str, float | None], float, bool]:
+    """Return figures and loss of the development set, and whether the weights are kept as the best yet."""
     try:
         found = run.answer_dev()
     except ModelError as error:
         raise _diverged(run, "What the model answers to dev is") from error
     figures = run.task.measure(found, run.split.dev)["figures"]
-    dev = {name: figure["value"] for name, figure in figures.items()}
+    dev, dev_loss = {name: figure["value"] for name, figure in figures.items()}, run.dev_loss(found)
     if run.metric not in dev:
         raise SettingsError(f"evaluation.metric={run.metric} is none of this task's figures: {', '.join(dev)}.")
     value = dev[run.metric]
     sign = -1.0 if run.metric in LESS_IS_BETTER else 1.0
-    is_best = run.take_stock(math.nan if value is None else sign * value)
-    return replace(report, dev_loss=run.dev_loss(found), dev=dev, is_best=is_best)
+    return dev, dev_loss, run.take_stock(math.nan if value is None else sign * value, dev_loss)
 
 
 def _diverged(run: Tuning[Any], what: str) -> TrainingError:

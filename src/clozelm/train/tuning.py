@@ -84,7 +84,7 @@ class Tuning(Generic[ExampleT]):
         self.num_steps = _num_steps(settings.budget.epochs, self.steps_per_epoch, start)
         self.step, self.seconds, self.tokens = 0, 0.0, 0
         self.best: dict[str, Tensor] | None = None
-        self.best_value, self.best_step, self.misses = -math.inf, 0, 0
+        self.best_value, self.best_loss, self.best_step, self.misses = -math.inf, math.inf, 0, 0
         self._saved_at = time.perf_counter()
         self.notices: list[str] = []
 
@@ -93,6 +93,11 @@ class Tuning(Generic[ExampleT]):
         """Whether there is nothing left to train: all steps are done, or patience ran out."""
         patience = self.settings.budget.patience
         return self.step >= self.num_steps or (patience is not None and self.misses >= patience)
+
+    @property
+    def answers_untrained(self) -> bool:
+        """Whether the model has something to say before it has learned: a prompt asks, and no layer is new."""
+        return isinstance(self.start, LoadedPrompt)
 
     def open(self) -> None:
         """Begin in ``out``, or go on where a fine-tuning of the same settings and examples left off there."""
@@ -162,15 +167,19 @@ class Tuning(Generic[ExampleT]):
         total = self.task.loss(torch.from_numpy(found.logits[asked]).float(), targets)
         return float(total) / max(self.task.count(targets), 1e-12)
 
-    def take_stock(self, value: float) -> bool:
-        """Note a figure of the model as it is; keep its weights if it is the best one yet, and say so."""
-        value = -math.inf if math.isnan(value) else value
-        if self.best is not None and value <= self.best_value:
-            self.misses += 1
-            return False
-        self.best = {name: tensor.clone() for name, tensor in self.weights().items()}
-        self.best_value, self.best_step, self.misses = value, self.step, 0
-        return True
+    def take_stock(self, value: float, loss: float) -> bool:
+        """Note a figure and the loss of the model as it is; keep its weights if they are the best yet, and say so.
+
+        Of equal figures that of the lower loss is better, though for ``budget.patience`` nothing has improved.
+        """
+        value, loss = -math.inf if math.isnan(value) else value, math.inf if math.isnan(loss) else loss
+        is_first, is_higher = self.best is None, value > self.best_value
+        is_best = is_first or is_higher or (value == self.best_value and loss < self.best_loss)
+        self.misses = 0 if is_first or is_higher else self.misses + 1
+        if is_best:
+            self.best = {name: tensor.clone() for name, tensor in self.weights().items()}
+            self.best_value, self.best_loss, self.best_step = value, loss, self.step
+        return is_best
 
     def weights(self) -> dict[str, Tensor]:
         """Return all weights in fp32 by name; views, not copies."""
@@ -195,6 +204,7 @@ class Tuning(Generic[ExampleT]):
             "seconds": self.seconds,
             "tokens": self.tokens,
             "best_value": None if math.isinf(self.best_value) else self.best_value,
+            "best_loss": None if math.isinf(self.best_loss) else self.best_loss,
             "best_step": self.best_step,
             "misses": self.misses,
             "has_best": self.best is not None,
@@ -256,6 +266,8 @@ class Tuning(Generic[ExampleT]):
         self.best = newest.load("best", self.device) if meta["has_best"] else None
         self.step, self.seconds, self.tokens = meta["step"], meta["seconds"], meta["tokens"]
         self.best_value = -math.inf if meta["best_value"] is None else meta["best_value"]
+        loss = meta.get("best_loss", -math.inf)  # of a checkpoint that has none: ties are left as they were
+        self.best_loss = math.inf if loss is None else loss
         self.best_step, self.misses = meta["best_step"], meta["misses"]
         self.notices.append(f"Going on at step {self.step:,} of {self.num_steps:,}.")
 
