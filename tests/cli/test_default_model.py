@@ -31,13 +31,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["starter", "A [MASK]."], "starter", ["A [MASK]."]),
         (["run", "A [MASK]."], "run", ["A [MASK]."]),
         (["run"], "run", []),
-        (["mistyped", "A [MASK]."], "mistyped", ["A [MASK]."]),
+        ([""], "starter", [""]),
+        (["", "a"], "starter", ["", "a"]),
         (["org/name", "A [MASK]."], "org/name", ["A [MASK]."]),
         (["x" * 5000 + " [MASK]"], "starter", ["x" * 5000 + " [MASK]"]),
     ],
 )
 def test_sentences(given: list[str], model: str, rest: list[str]) -> None:
     assert split_model(given, "sentences") == (model, rest)
+
+
+def test_one_word_is_a_sentence_where_there_is_no_other() -> None:
+    assert split_model(["hello"], "sentences", may_be_word=True) == ("starter", ["hello"])
+    assert split_model(["run"], "sentences", may_be_word=True) == ("run", [])
+    assert split_model(["org/name"], "sentences", may_be_word=True) == ("org/name", [])
+    for given, may_be_word in ((["hello", "A [MASK]."], True), (["hello"], False)):
+        with pytest.raises(ClozeError, match="'hello' was taken for the model, and there is no model directory"):
+            split_model(given, "sentences", may_be_word=may_be_word)
 
 
 def test_a_directory_with_a_space_is_a_model() -> None:

@@ -1,6 +1,7 @@
 """`cloze generate`, for a person and as JSON."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,37 @@ def test_a_text_is_printed_as_it_is(cloze: Cloze, model: Path) -> None:
     assert cloze("generate", model, "--text", TEXT).splitlines() == [line]
 
 
+def test_the_starter_writes_where_no_model_is_named(cloze: Cloze) -> None:
+    frame = "The [MASK] was [MASK] by the king."
+    written = cloze("generate", frame)
+    assert written.endswith("by the king.\n")
+    assert cloze("generate", "--text", frame) == written == cloze("generate", "starter", frame)
+
+
+def test_pages_of_masks_are_said_to_be_new_to_the_model(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*arguments: object) -> str:
+        with pytest.raises(SystemExit):
+            main(["generate", *map(str, arguments)])
+        return capsys.readouterr().err
+
+    shutil.copytree(model, tmp_path / "run" / "model")
+    page = (tmp_path / "run", "--length", 3)
+    assert "3 of 3 pieces were masks, and the model is not known to be trained on pages of masks" in said(*page)
+    for objective, expected in (("mlm", "objective.name=mlm, not trained on"), ("diffusion", "")):
+        settings = {"settings": {"objective": {"name": objective}}}
+        (tmp_path / "run" / "run.json").write_text(json.dumps(settings), encoding="utf-8")
+        heard = said(*page)
+        assert expected in heard
+        assert bool(heard) == bool(expected)
+    assert "with objective.name=mlm" in said("--length", 3)
+    assert said(model, "--text", TEXT) == ""
+
+
 def test_json(cloze: Cloze, model: Path) -> None:
-    common = ("generate", model, "--length", 7, "--steps", 3, "--samples", 2, "--seed", 1)
+    page = f"the cat sat on {'[MASK] ' * 7}and the dog ran ."
+    common = ("generate", model, "--text", page, "--steps", 3, "--samples", 2, "--seed", 1)
     found = [json.loads(line) for line in cloze(*common, "--json").splitlines()]
     assert len(found) == 2
     for each in found:
@@ -68,6 +98,7 @@ def test_colours_where_somebody_watches(
     [
         ((), "There is nothing to write: give a text with [MASK], or a length."),
         (("--text", "the cat"), "'the cat' has no [MASK]"),
+        (("cat [MASK]", "--text", "the [MASK]"), "2 were given"),
         (("--text", "a [MASK]", "--length", 2), "give one of them"),
         (("--length", 63), "longer than the 62 that the model reads"),
         (("--length", 0), "length=0 must be at least 1"),

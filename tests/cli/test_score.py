@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from clozelm import hub, load
+from clozelm.cli.main import main
 from clozelm.nn.heads import Discriminator
 from tests import tiny_models
 from tests.cli.conftest import Cloze, Mistake
@@ -55,6 +56,17 @@ def test_json(cloze: Cloze, model: Path) -> None:
     facade = load(model).score("the cats")
     assert found["log_probability"] == pytest.approx(facade.log_probability)
     assert load(model).score(["the cats"]) == [facade]
+
+
+def test_a_text_of_one_word_or_none_is_a_text(
+    cloze: Cloze, mistake: Mistake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert json.loads(cloze("score", "hello", "--json"))["text"] == "hello"
+    with pytest.raises(SystemExit):
+        main(["score", "", "a", "--json"])
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["", "a"]
+    assert "'hello' was taken for the model" in mistake("score", "hello", "world")
+    assert "Traceback" not in mistake("score", "hello", "--file", "nowhere.txt")
 
 
 def test_for_a_person(cloze: Cloze, model: Path) -> None:

@@ -6,20 +6,31 @@ from typing import Literal
 
 from clozelm.errors import ClozeError
 from clozelm.shipped import STARTER
+from clozelm.text.valid import shortened
 
 MODEL_HELP = "A run, or a Hugging Face model directory; may be left out: the starter, which ships with the package."
 _MASK = re.compile(r"\[MASK|<mask>", re.IGNORECASE)
 
 
-def split_model(arguments: list[str] | None, holds: Literal["sentences", "files"]) -> tuple[str, list[str]]:
+def split_model(
+    arguments: list[str] | None, holds: Literal["sentences", "files"], *, may_be_word: bool = False
+) -> tuple[str, list[str]]:
     """Return the model and the other arguments, which are sentences, or files, directories and globs.
 
-    A sentence has a space or a mask; a file exists, or is a pattern, and is not a model's directory.
+    A sentence has a space or a mask; a file exists, or is a pattern, and is not a model's directory. With
+    ``may_be_word`` one argument alone is a sentence even of one word, if it cannot be a model: where no option
+    gives a text, there would be none.
     """
     given = list(arguments or [])
-    if given and _is_model(given, holds):
-        return given[0], given[1:]
-    return STARTER, given
+    if not given or not _is_model(given, holds, may_be_word=may_be_word):
+        return STARTER, given
+    first = given[0]
+    if holds == "sentences" and first != STARTER and "/" not in first and not _exists(first):
+        raise ClozeError(
+            f"{shortened(first)!r} was taken for the model, and there is no model directory {shortened(first)!r}: "
+            f"before a text of one word name a model, such as {STARTER}; a text of several words goes in quotes."
+        )
+    return first, given[1:]
 
 
 def one_text(texts: list[str], example: str) -> str:
@@ -31,14 +42,17 @@ def one_text(texts: list[str], example: str) -> str:
     return texts[0]
 
 
-def _is_model(given: list[str], holds: Literal["sentences", "files"]) -> bool:
+def _is_model(given: list[str], holds: Literal["sentences", "files"], *, may_be_word: bool) -> bool:
     first = given[0]
     if first == STARTER:
         return True
-    if first == "-":
+    if first in ("-", ""):  # Path("") is the current directory
         return False
     if holds == "sentences":
-        return _exists(first) or not (re.search(r"\s", first) or _MASK.search(first))
+        if _exists(first):
+            return True
+        is_text = re.search(r"\s", first) or _MASK.search(first)
+        return not (is_text or (may_be_word and len(given) == 1 and "/" not in first))
     if _exists(first):
         return _holds_model(Path(first))
     return len(given) > 1 and not re.search(r"[*?\[]", first)

@@ -20,7 +20,7 @@ _CONFUSIONS = 12
 
 
 def errors(
-    arguments: Annotated[list[str], typer.Argument(metavar="[MODEL] TEXT...", help=f"{MODEL_HELP} {TEXT_HELP}")],
+    arguments: Annotated[list[str], typer.Argument(metavar="[MODEL] TEXT", help=f"{MODEL_HELP} {TEXT_HELP}")],
     against: Annotated[Path | None, typer.Option(help="A second model of the same tokenizer.")] = None,
     html: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
     counts: Annotated[

@@ -48,7 +48,7 @@ def explain(
     from clozelm.flows.explain import write_page
     from clozelm.flows.model import load
 
-    model, texts = split_model(arguments, "sentences")
+    model, texts = split_model(arguments, "sentences", may_be_word=True)
     text = one_text(texts, "She opened the [MASK].")
     with _waiting():
         found = load(model, device=device).explain(text, word=word, mask=mask, top=top, seed=seed)

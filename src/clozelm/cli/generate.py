@@ -1,10 +1,11 @@
 """`cloze generate`: text written by a masked language model, mask by mask."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from clozelm.cli.default_model import MODEL_HELP, one_text, split_model
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -12,12 +13,15 @@ if TYPE_CHECKING:
 
     from clozelm.infer.generate import Generated, Step
 
+TEXT_HELP = "Then a text with a [MASK] for every piece wanted, or one to go on after."
+EXAMPLE = "The [MASK] was [MASK] by the king."
+
 
 def generate(
-    model: Annotated[Path, typer.Argument(help="A run, or a Hugging Face model directory.")],
-    text: Annotated[
-        str | None, typer.Option(help="A text with a [MASK] for every piece wanted, or one to go on after.")
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="MODEL TEXT", help=f"{MODEL_HELP} {TEXT_HELP}")
     ] = None,
+    text: Annotated[str | None, typer.Option(help="The same text, as an option.")] = None,
     length: Annotated[int | None, typer.Option(help="Pieces to write, after the text where there is one.")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps; by default one a piece.")] = None,
     order: Annotated[
@@ -37,9 +41,14 @@ def generate(
     Any masked language model will do; best is one trained with objective.name=diffusion, which knows pages with
     many masks.
     """
+    from clozelm.flows.generating import notice
     from clozelm.flows.model import load
 
-    written = load(model, device=device).generate(
+    name, texts = split_model(arguments, "sentences", may_be_word=text is None and length is None)
+    if text is not None or texts:
+        text = one_text([*texts, *([] if text is None else [text])], EXAMPLE)
+    model = load(name, device=device)
+    written = model.generate(
         text,
         length=length,
         steps=steps,
@@ -49,6 +58,8 @@ def generate(
         samples=samples,
         seed=seed,
     )
+    if said := notice(name, model.masked_lm.reading.context, written[0], example=EXAMPLE):
+        typer.echo(f"notice: {said}", err=True)
     for number, generated in enumerate(written):
         if as_json:
             typer.echo(json.dumps(to_json(generated), ensure_ascii=False))

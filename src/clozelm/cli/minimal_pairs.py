@@ -16,7 +16,7 @@ FILE_HELP = "Then files, directories or globs of .jsonl, .csv or .tsv pairs."
 
 
 def minimal_pairs(
-    arguments: Annotated[list[str], typer.Argument(metavar="[MODEL] FILE...", help=f"{MODEL_HELP} {FILE_HELP}")],
+    arguments: Annotated[list[str], typer.Argument(metavar="[MODEL] FILE", help=f"{MODEL_HELP} {FILE_HELP}")],
     good: Annotated[str | None, typer.Option(help="Column of good sentences: sentence_good or good.")] = None,
     bad: Annotated[str | None, typer.Option(help="Column of bad sentences: sentence_bad or bad.")] = None,
     group: Annotated[str | None, typer.Option(help="Column of groups: UID or group, else one a file.")] = None,

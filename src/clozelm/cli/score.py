@@ -24,7 +24,7 @@ PRECISION_HELP = "bf16 is faster on some machines; what it changes is measured o
 
 def score(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL] [TEXT]...", help=f"{MODEL_HELP} {TEXT_HELP}")
+        list[str] | None, typer.Argument(metavar="MODEL TEXT", help=f"{MODEL_HELP} {TEXT_HELP}")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A file with a sentence a line, or of records.")] = None,
     field: Annotated[str, typer.Option(help="Text field of records; several are joined.")] = "text",
@@ -39,7 +39,7 @@ def score(
     from clozelm.flows.scoring import open_scorer
     from clozelm.infer.precision import in_bf16
 
-    model, text = split_model(arguments, "sentences")
+    model, text = split_model(arguments, "sentences", may_be_word=file is None)
     if not text and file is None:
         raise ClozeError("There is no text to score: give sentences, - for standard input, or --file.")
     scorer = open_scorer(model, method=method, device=device)

@@ -41,7 +41,7 @@ def trace(
     from clozelm.flows.model import load
     from clozelm.flows.trace import write_page
 
-    model, texts = split_model(arguments, "sentences")
+    model, texts = split_model(arguments, "sentences", may_be_word=True)
     text = one_text(texts, "She opened the door.")
     chosen: dict[str, Any] = {"rate": rate, "seed": seed, "learning_rate": learning_rate, "top": top}
     found = load(model, device=device).trace(text, hide=hide or [], **chosen)
