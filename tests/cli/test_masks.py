@@ -67,6 +67,32 @@ def test_settings_reach_the_masks(cloze: Cloze, tiny_store: Path) -> None:
     assert later["rate"] == 0.4
 
 
+def test_a_recipe_says_what_training_hides(cloze: Cloze, tiny_store: Path, tmp_path: Path) -> None:
+    common = ("masks", tiny_store, "--json", "--show", 0, "--tokens", 1500, "--recipe")
+    found = json.loads(cloze(*common, "tiny"))
+    assert (found["rate"], found["row_length"], found["seed"]) == (0.5, 128, 0)
+    assert found["kinds"]["all"][0]["rate"] == pytest.approx(0.5, abs=0.05)
+    later = [json.loads(cloze(*common, "tiny", "--at", at)) for at in (0.5, 1)]
+    assert [one["rate"] for one in later] == pytest.approx([0.325, 0.15])
+    assert later[1]["kinds"]["all"][0]["rate"] == pytest.approx(0.15, abs=0.03)
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        '[data]\nrow_length = 32\nunit = "sentence"\n[run]\nseed = 3\n[masking]\nstrategy = "whole_word"\n',
+        encoding="utf-8",
+    )
+    own = json.loads(cloze(*common, mine))
+    assert (own["strategy"], own["rate"], own["row_length"], own["seed"]) == ("whole_word", 0.15, 32, 3)
+    by_hand = ("masks", tiny_store, "--json", "--show", 0, "--tokens", 1500, "--strategy", "whole_word")
+    documents = json.loads(cloze(*by_hand, "--row-length", 32, "--seed", 3))
+    assert own["pieces"] > documents["pieces"], "a sentence is a document by itself"
+    assert json.loads(cloze(*common, mine, "--rate", 0.4, "--seed", 1))["rate"] == 0.4
+
+
+def test_recipes_that_are_none(mistake: Mistake, tiny_store: Path) -> None:
+    assert "no recipe of that name" in mistake("masks", tiny_store, "--recipe", "tinny")
+    assert "at=1.5 must lie between 0" in mistake("masks", tiny_store, "--recipe", "tiny", "--at", 1.5)
+
+
 def test_colours_where_somebody_watches(
     tiny_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

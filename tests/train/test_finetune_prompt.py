@@ -91,7 +91,12 @@ def test_the_untrained_model_is_kept_where_nothing_beats_it(precision: str, tmp_
     directory = saved("bert", tmp_path)
     dev = labelled_by(directory, tmp_path / "asked")
     examples = [replace(one, label="wild" if one.label == "pet" else "pet") for one in dev]
-    worse = ("optim.learning_rate=0.01", f"run.precision={precision}", "checkpoint.every_steps=3", "budget.epochs=2")
+    worse = (
+        "optim.learning_rate=0.01",
+        f"run.precision={precision}",
+        "checkpoint.every_steps=3",
+        "budget.epochs=2",
+    )
     run = tuning(directory, tmp_path / "out", *worse, examples=examples, dev=dev)
     steps(run, 4)
     run = tuning(directory, tmp_path / "out", *worse, examples=examples, dev=dev)

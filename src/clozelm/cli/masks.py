@@ -34,26 +34,51 @@ def masks(
     strategy: Annotated[
         str | None, typer.Option(help="How positions are chosen; see `cloze settings pretrain masking`.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Share of tokens hidden; 0.15 unless --set.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Share of tokens hidden; 0.15 unless --set or --recipe says otherwise.")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Masks and rows of a recipe: a TOML file, or the name of a shipped one, such as tiny."),
+    ] = None,
+    at: Annotated[
+        float, typer.Option(help="Where in the run, for a rate that moves: 0 its beginning, 1 its end.")
+    ] = 0.0,
     show: Annotated[int, typer.Option(min=0, help="How many texts to show.")] = 5,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="masking.key=value; see `cloze settings pretrain masking`.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of order and masks, as run.seed.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of order and masks, as run.seed; else the recipe's, or 0.")
+    ] = None,
     epoch: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The pass over the corpus, from 0.")] = 0,
-    row_length: Annotated[int, typer.Option(min=16, help="Tokens in a packed row.")] = 128,
+    row_length: Annotated[
+        int | None, typer.Option(min=16, help="Tokens in a packed row; else the recipe's, or 128.")
+    ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="About how many tokens to measure.")] = 200_000,
     png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what a masking strategy hides of DATA, in examples and figures: the masks training would see."""
-    from clozelm.flows.masks import LookSettings, draw, look, overrides
-    from clozelm.settings import load
+    """Show what a masking strategy hides of DATA, in examples and figures: the masks training would see.
+
+    Training follows a recipe: name it with --recipe, so that strategy, rate, corruption and rows are its own.
+    """
+    from clozelm.flows.masks import draw, look, of_run, overrides
 
     if png is not None and png.suffix.lower() != ".png":
         raise SettingsError(f"--png {png}: a PNG is what is drawn, so name a file that ends in .png.")
-    settings = load(LookSettings, None, overrides(strategy, rate, set_ or [])).masking
-    report = look(data, settings, show=show, tokens=tokens, seed=seed, epoch=epoch, row_length=row_length)
+    settings = of_run(recipe, overrides(strategy, rate, set_ or []))
+    report = look(
+        data,
+        settings.masking,
+        show=show,
+        tokens=tokens,
+        seed=settings.run.seed if seed is None else seed,
+        epoch=epoch,
+        row_length=settings.data.row_length if row_length is None else row_length,
+        unit=settings.data.unit,
+        at=at,
+    )
     if png is not None:
         draw(report, png)
     if as_json:

@@ -11,11 +11,13 @@ import numpy as np
 
 from clozelm.data.collocations import best_collocations
 from clozelm.data.loader import Cursor, RowLoader
+from clozelm.data.pack import TextUnit
 from clozelm.data.rows import Rows, join
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError
+from clozelm.errors import DataError, SettingsError
 from clozelm.flows.mask_examples import Example, examples
 from clozelm.flows.mask_figures import Hidden, Share, fates, kinds, lengths, per_piece, places
+from clozelm.flows.training import recipe
 from clozelm.masking import Candidates, Corruption, Selection, mask
 from clozelm.masking.rates import random_rates, rate_at
 from clozelm.report.masks import mask_picture
@@ -29,12 +31,28 @@ from clozelm.train.section import Section
 from clozelm.train.settings import PretrainSettings
 
 _BEST = 12
+_STEPS = 1_000_000  # of a run whose rate moves, as fine as anybody asks
+
+
+class DataLook(Section):
+    """What of the rows of a run decides its masks."""
+
+    row_length: int = 128
+    unit: TextUnit = "document"
+
+
+class RunLook(Section):
+    """What of the rest of a run decides its masks."""
+
+    seed: int = 0
 
 
 class LookSettings(Section):
     """What `cloze masks` lets one set."""
 
     masking: MaskingSettings = MaskingSettings()
+    data: DataLook = DataLook()
+    run: RunLook = RunLook()
 
 
 @dataclass(frozen=True)
@@ -97,22 +115,31 @@ def look(
     seed: int = 0,
     epoch: int = 0,
     row_length: int = 128,
+    unit: TextUnit = "document",
+    at: float = 0.0,
 ) -> MaskReport:
     """Mask the first rows of an epoch, about ``tokens`` tokens and never more than the epoch, and measure.
 
-    These are the rows and masks of a pretraining run with the same settings, seed and row length. A rate that moves
-    over the run is that of its first step, and so are weights that it learns. Nothing is left in the store.
+    These are the rows and masks of a pretraining run with the same settings, seed, row length and unit. A rate that
+    moves over the run is that of its first step, or after a share ``at`` of its steps; weights that it learns are
+    those of the first. Nothing is left in the store.
     """
+    if not 0 <= at <= 1:
+        raise SettingsError(f"at={at} must lie between 0, where a run begins, and 1, where it ends.")
     store, tokenizer = open_data(Path(data))
+    now = rate_at(round(at * _STEPS), _STEPS + 1, settings.rate, settings.rate_end, settings.schedule)
     sizes = {"row_length": row_length, "tokens_per_step": row_length}
     whole = load(PretrainSettings, {"masking": settings.model_dump(), "data": sizes})
     masks = build_select(whole, store, tokenizer, keep=False)
-    loader = RowLoader(store, tokenizer.vocabulary, row_length=row_length, seed=seed, repeat=not settings.dynamic)
+    loader = RowLoader(
+        store, tokenizer.vocabulary, row_length=row_length, seed=seed, repeat=not settings.dynamic, unit=unit
+    )
     rows = _rows(loader, tokens, epoch)
-    hidden = hide(rows, tokenizer, masks, settings, seed=seed)
+    moment = settings.model_copy(update={"rate": now})
+    hidden = hide(rows, tokenizer, masks, moment, seed=seed)
     return MaskReport(
         strategy=settings.strategy,
-        rate=rate_at(0, 1, settings.rate, settings.rate_end, settings.schedule),
+        rate=now,
         seed=seed,
         epoch=epoch,
         row_length=row_length,
@@ -126,7 +153,7 @@ def look(
         per_piece=per_piece(hidden),
         lengths=lengths(hidden),
         examples=examples(hidden, tokenizer, store.offsets, show),
-        notice=_notice(settings, masks),
+        notice=_notice(settings, masks, at),
         collocations=_found(masks, store, tokenizer),
     )
 
@@ -163,8 +190,8 @@ def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
     return join(parts)
 
 
-def _notice(settings: MaskingSettings, masks: Masks) -> str | None:
-    """Say how tables were made, and what these masks do not show since they are those of a run's first step."""
+def _notice(settings: MaskingSettings, masks: Masks, at: float) -> str | None:
+    """Say how tables were made, and what these masks do not show since they are those of one moment of a run."""
     said = list(masks.notices)
     if masks.adaptive is not None:
         said.append(
@@ -172,7 +199,11 @@ def _notice(settings: MaskingSettings, masks: Masks) -> str | None:
             "here; later those that are predicted wrong are hidden more often."
         )
     if settings.rate_end is not None:
-        said.append(f"The rate is that of the first step; at the last it is {settings.rate_end:.2%}.")
+        first, last = f"{settings.rate:.2%}", f"{settings.rate_end:.2%}"
+        if at == 0:
+            said.append(f"The rate is that of the first step; at the last it is {last}.")
+        else:
+            said.append(f"The rate is that after {at:.0%} of a run; it goes from {first} to {last}.")
     return " ".join(said) or None
 
 
@@ -188,6 +219,15 @@ def _found(masks: Masks, store: TokenStore, tokenizer: Tokenizer) -> Found | Non
 def _asked(settings: MaskingSettings) -> dict[str, float]:
     corruption = settings.corruption
     return {"mask": corruption.mask, "random": corruption.random, "keep": 1 - corruption.mask - corruption.random}
+
+
+def of_run(name: str | Path | None, changes: Sequence[str]) -> LookSettings:
+    """Return what decides the masks of a recipe, or of no recipe, under changes to them."""
+    if name is None:
+        return load(LookSettings, None, changes)
+    whole = recipe(name).model_dump()
+    given = {"masking": whole["masking"], "data": {key: whole["data"][key] for key in DataLook.model_fields}}
+    return load(LookSettings, given | {"run": {"seed": whole["run"]["seed"]}}, changes)
 
 
 def overrides(strategy: str | None, rate: float | None, rest: Sequence[str]) -> list[str]:
