@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from clozelm import hub
+from clozelm.cli.main import main
+from clozelm.errors import ClozeError
 from clozelm.types import Reading
 from tests import tiny_models
 from tests.cli.conftest import Cloze, Mistake
@@ -191,3 +193,26 @@ def test_models_that_fill_no_masks(command: tuple[str, str], mistake: Mistake, m
     (headless / "config.json").write_text(json.dumps(config))
     assert "is a discriminator, which fills no masks" in mistake(name, headless, text)
     assert "There is no model directory" in mistake(name, tmp_path / "nowhere", text)
+
+
+def test_of_two_masks_the_explained_one_is_marked(model: Path, cloze: Cloze) -> None:
+    lines = cloze("explain", model, "the [MASK] sat on a [MASK].", "--mask", 2).splitlines()
+    assert lines[0] == "the [MASK] sat on a »[MASK]«."
+    assert "Explained is mask 2 of 2, »[MASK]« above." in lines
+    assert not any("»" in line for line in cloze("explain", model, "the [MASK] sat.").splitlines())
+
+
+def test_what_is_not_read_is_said_before_anything_is_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stops(*_: object, **__: object) -> None:
+        raise ClozeError("stopped here")
+
+    config = tiny_models.tiny_model("modernbert")
+    hub.save(config, tiny_models.wordpiece(), tmp_path / "tiny", family="modernbert")
+    monkeypatch.setattr("clozelm.explain.explain.explain", stops)
+    with pytest.raises(SystemExit):
+        main(["explain", str(tmp_path / "tiny"), "the cat sat " * 500 + "[MASK]"])
+    said = capsys.readouterr().err.splitlines()
+    assert "The text has 1501 pieces" in said[0]
+    assert "stopped here" in said[1]

@@ -12,7 +12,7 @@ from clozelm.errors import ClozeError
 from clozelm.explain.attribute import by_word, integrated_gradients, occlusion, rolled_out, rollout
 from clozelm.explain.context import sides, swaps
 from clozelm.explain.explain import explain
-from clozelm.explain.faithful import deletion, order_of
+from clozelm.explain.faithful import Curve, Deletion, deletion, order_of
 from clozelm.explain.lens import lens
 from clozelm.explain.probe import Probe, log_odds_of
 from clozelm.explain.question import read_question
@@ -188,6 +188,18 @@ def test_long_texts_are_followed_at_few_points() -> None:
     falls, _ = occlusion(probe)
     found = deletion(probe, [falls])
     assert (len(found.hidden), found.hidden[0], found.hidden[-1]) == (21, 0, 56)
+
+
+def test_methods_that_cannot_be_told_apart_are_all_named() -> None:
+    def curve(method: str, kept: float) -> Curve:
+        return Curve(method, [1.0, kept], kept, kept, 0.0)
+
+    curves = [curve("occlusion", 0.0612), curve("rollout", 0.09), curve("gradients", 0.0601)]
+    found = Deletion([0, 1], curves, 40, [1.0, 0.9], [1.0, 0.8], [1.0, 1.0], 0.9, 0.9)
+    assert [each.method for each in found.leaders] == ["occlusion", "gradients"]
+    assert found.verdict.startswith("Occlusion and gradients name the words")
+    assert "in their order it keeps 6%" in found.verdict
+    assert Deletion([], [], 0, [], [], [], 0.0, 0.0).leaders == []
 
 
 def test_everything_is_plain(model: MaskedLM) -> None:

@@ -89,6 +89,8 @@ def test_a_long_text_is_read_around_the_mask(place: int) -> None:
     ("text", "options", "said"),
     [
         ("a cat", {}, "'a cat' has no \\[MASK\\]"),
+        ("a [MASK*] ran", {}, "has a \\[MASK\\*\\], a blank of open length, which cannot be explained"),
+        ("a <mask*> and [MASK]", {}, "has a <mask\\*>, a blank of open length"),
         ("[MASK] and [MASK]", {}, "has 2 masks: choose the one to explain with mask=1 to mask=2"),
         ("[MASK] and [MASK]", {"mask": 3}, "mask=3 does not exist: the text has 2 masks, counted from 1"),
         ("a [MASK]", {"mask": 2}, "mask=2 does not exist: the text has one mask"),

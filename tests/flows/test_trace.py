@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from clozelm.errors import ClozeError
+from clozelm.errors import ClozeError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.flows.model import Model
 from clozelm.flows.trace import TraceReport
 from clozelm.infer.fill_mask import FillMask
 from clozelm.nn.heads import MaskedLM
+from clozelm.train.one_step import Step
 from clozelm.types import Reading, TokenBatch
 from tests import tiny_models
 
@@ -144,6 +145,7 @@ def test_it_is_plain(bert: Model) -> None:
         ("a cat", {"rate": 1.5}, "rate"),
         ("a cat", {"learning_rate": 0.0}, "learning_rate=0.0"),
         ("a cat", {"learning_rate": math.inf}, "learning_rate=inf"),
+        ("a cat", {"learning_rate": 1e30}, "learning_rate=1e\\+30 must be a number above 0 and at most 10"),
         ("a cat", {"top": 0}, "top=0"),
         ("a \udcff cat", {}, "is not valid text"),
     ],
@@ -161,3 +163,14 @@ def test_models_that_cannot(bert: Model) -> None:
     bert.masked_lm.reading = Reading("left", ahead=True)
     with pytest.raises(ClozeError, match="fills no mask"):
         bert.trace(TEXT)
+
+
+def test_an_update_that_breaks_the_model_is_one_line(bert: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(model: MaskedLM, *given: object, **options: float) -> Step:
+        twin = copy.deepcopy(model)
+        next(twin.parameters()).data.fill_(math.nan)
+        return Step(twin, 1.0, 1.0, 1, 1.0)
+
+    monkeypatch.setattr("clozelm.flows.trace.one_step", broken)
+    with pytest.raises(SettingsError, match=r"learning_rate=5.0 breaks the model: after the update its answers"):
+        bert.trace("a cat", learning_rate=5.0)

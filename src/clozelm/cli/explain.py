@@ -45,17 +45,22 @@ def explain(
     device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1.")] = "cpu",
 ) -> None:
     """Show why MODEL fills a [MASK] as it does: layer by layer, word by word, side by side."""
+    from clozelm.explain.question import read_question
     from clozelm.flows.explain import write_page
     from clozelm.flows.model import load
 
     model, texts = split_model(arguments, "sentences", may_be_word=True)
     text = one_text(texts, "She opened the [MASK].")
+    loaded = load(model, device=device)
+    positions = loaded.masked_lm.config.max_positions
+    if first := read_question(loaded.tokenizer, positions, text, mask=mask, word=word).notice:
+        typer.echo(f"notice: {first}", err=True)  # what takes long begins with why it is not all of the text
     with _waiting():
-        found = load(model, device=device).explain(text, word=word, mask=mask, top=top, seed=seed)
+        found = loaded.explain(text, word=word, mask=mask, top=top, seed=seed)
     if html is not None:
         write_page(found, html, model=model)
-    if found.prompt.notice:
-        typer.echo(f"notice: {found.prompt.notice}", err=True)
+    if rest := (found.prompt.notice or "").removeprefix(first or "").strip():
+        typer.echo(f"notice: {rest}", err=True)
     if as_json:
         typer.echo(json.dumps(found.plain(), ensure_ascii=False, allow_nan=False))
         return
@@ -101,13 +106,16 @@ def _show_answer(console: "Console", found: "Explanation") -> None:
 
     method = found.words.attributions[believed(found.words)]
     shades = dict(enumerate(strengths(method)))
-    line = Text()
+    which, count = found.prompt.which
+    line, asked = Text(), "»[MASK]«" if count > 1 else "[MASK]"
     for text, number in stretches(found.prompt):
         if number is None:
             line.append(text)
         else:
-            line.append_text(Text(text, "bold reverse") if number == ASKED else _shaded(text, shades[number]))
+            line.append_text(Text(asked, "bold reverse") if number == ASKED else _shaded(text, shades[number]))
     console.print(line, end="\n\n")
+    if count > 1:
+        console.print(Text(f"Explained is mask {which} of {count}, »[MASK]« above.", "dim"))
     width = max(len(guess.text) for guess in found.answer.guesses)
     for guess in found.answer.guesses:
         bar = Text("█" * round(40 * guess.probability), "green")
@@ -157,9 +165,9 @@ def _show_belief(console: "Console", found: "Explanation") -> None:
         ]
         rows.append(("random order", deletion.random_mean, deletion.random_kept, ""))
         most = min(max(max(curve) for _, curve, *_ in rows), 2 * deletion.random_mean[0])
-        best = min(kept for _, _, kept, _ in rows)
+        leaders = {each.method for each in deletion.leaders}
         for name, curve, kept, beats in rows:
-            style = "bold" if kept == best else ""
+            style = "bold" if name in leaders else ""
             table.add_row(Text(name, style), Text(_spark(curve, most), "green"), f"{kept:.0%}", beats)
         console.print(table)
     console.print(Text(deletion.verdict))

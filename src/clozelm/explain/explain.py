@@ -22,6 +22,7 @@ from clozelm.explain.lens import LayerGuess, lens
 from clozelm.explain.probe import Guess, Probe
 from clozelm.explain.question import read_question
 from clozelm.explain.record import Attention, record
+from clozelm.infer.fill_mask import mask_pattern
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
@@ -32,7 +33,7 @@ class Prompt:
 
     ``words`` are those around the mask, ``columns`` the pieces of each and ``spans`` their places in ``text``.
     ``asked`` are the columns of the mask asked about, several where an expected word has several pieces, and
-    ``asked_span`` its place in ``text``.
+    ``asked_span`` its place in ``text``; ``which`` is its number, from 1, and of how many masks.
     """
 
     text: str
@@ -42,6 +43,7 @@ class Prompt:
     spans: list[tuple[int, int]]
     asked: list[int]
     asked_span: tuple[int, int]
+    which: tuple[int, int]
     notice: str | None
 
 
@@ -98,6 +100,7 @@ class Explanation:
         best = self.words.deletion.best
         facts["words"]["deletion"] |= {
             "best": None if best is None else best.method,
+            "leaders": [each.method for each in self.words.deletion.leaders],
             "verdict": self.words.deletion.verdict,
         }
         looks = self.attention.weights[:, :, list(self.attention.asking)].mean(axis=2)
@@ -146,6 +149,7 @@ def explain(
             [each.typed for each in question.words],
             list(question.columns),
             question.typed,
+            (mask or 1, len(mask_pattern(tokenizer).findall(text))),
             notice,
         ),
         answer=_answer(probe, top),

@@ -15,6 +15,7 @@ from clozelm.rng import generator
 RANDOM_ORDERS = 40
 _MOST_POINTS = 20
 _CHANCE = 0.05
+_ALIKE = 0.01  # of the first probability
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,18 @@ class Deletion:
         return min(self.curves, key=lambda curve: curve.area, default=None)
 
     @property
+    def leaders(self) -> list[Curve]:
+        """The best curve and those that cannot be told from it: they keep less than one hundredth more."""
+        best = self.best
+        return [] if best is None else [each for each in self.curves if each.kept - best.kept < _ALIKE]
+
+    @property
     def verdict(self) -> str:
         """Which method to believe here, in words."""
         best = self.best
         if best is None:
             return "There is no word around the mask, so there is nothing to compare."
-        ties = [each.method for each in self.curves if each.area <= best.area * (1 + 1e-9)]
+        ties = [each.method for each in self.leaders]
         names = " and ".join(filter(None, [", ".join(ties[:-1]), ties[-1]]))
         is_one = len(ties) == 1
         said = f"{names} {'names' if is_one else 'name'} the words that carry this answer best"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -13,9 +14,10 @@ from clozelm.infer.fill_mask import mask_pattern
 from clozelm.text.tokenizer import Encoded, Tokenizer
 from clozelm.text.valid import require_valid, shortened
 
-MOST_PIECES = 254
-"""Of a text, however many the model could read: what is hidden word by word costs their square."""
+MOST_PIECES = 94
+"""Of a text, whatever the model could read: what is hidden word by word costs their square; this takes seconds."""
 _MOST_EXPECTED = 16
+_OPEN = re.compile(r"\[mask\*\]|<mask\*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ class _Mark(NamedTuple):
 def _written(tokenizer: Tokenizer, text: str) -> tuple[str, list[_Mark]]:
     """Write every mask as the tokenizer does, without the white space before it."""
     require_valid(text)
+    if is_open := _OPEN.search(text):
+        raise ClozeError(
+            f"{shortened(text)!r} has a {is_open[0]}, a blank of open length, which cannot be explained: write "
+            "[MASK], and with word (--word) what is expected there, of as many pieces as it has."
+        )
     own = tokenizer.token(tokenizer.vocabulary.mask_id)
     parts, marks, end, length = [], [], 0, 0
     for found in mask_pattern(tokenizer).finditer(text):

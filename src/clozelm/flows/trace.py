@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from clozelm.errors import ClozeError, DataError, SettingsError
 from clozelm.explain.probe import Guess, answers, best, refuse_causal
-from clozelm.explain.question import MOST_PIECES
 from clozelm.infer.fill_mask import mask_pattern
 from clozelm.infer.windows import Window
 from clozelm.masking import Candidates, Corruption, Selection, mask
@@ -26,6 +25,8 @@ from clozelm.text.valid import require_valid, shortened
 from clozelm.train.one_step import one_step
 from clozelm.vocab import WORD_START
 
+_MOST_PIECES = 254
+_HIGHEST_RATE = 10.0
 Fate = Literal["mask", "random", "keep"]
 
 
@@ -141,11 +142,14 @@ def trace(
     masks, 10% random pieces, and 10% stay (Devlin et al. 2018, 3.1). Nothing of the model changes.
     """
     refuse_causal(model)
-    if not 0 < learning_rate < math.inf:
-        raise SettingsError(f"learning_rate={learning_rate} must be a number above 0 (3e-4 shows something).")
+    if not 0 < learning_rate <= _HIGHEST_RATE:
+        raise SettingsError(
+            f"learning_rate={learning_rate} must be a number above 0 and at most {_HIGHEST_RATE:g} (3e-4 shows "
+            "something)."
+        )
     if top < 1:
         raise ClozeError(f"top={top} must be at least 1.")
-    room = min(model.config.max_positions - 2, MOST_PIECES)
+    room = min(model.config.max_positions - 2, _MOST_PIECES)
     encoded, notice = _read(tokenizer, text, room)
     vocabulary = tokenizer.vocabulary
     ids = np.concatenate(([vocabulary.cls_id], encoded.ids, [vocabulary.sep_id])).astype(np.int64)
@@ -155,6 +159,11 @@ def trace(
     truths = labels[columns]
     step = one_step(model, Window(masked, columns.tolist()), truths, learning_rate=learning_rate)
     predictions, costs = _predictions(model, step.model, tokenizer, masked, columns, truths, top)
+    if not all(map(math.isfinite, (*costs, step.gradient_norm, step.moved))):
+        raise SettingsError(
+            f"learning_rate={learning_rate} breaks the model: after the update its answers are not finite numbers "
+            "(3e-4 shows something)."
+        )
     return TraceReport(
         text=text,
         pieces=[

@@ -70,10 +70,12 @@ def _words(found: Explanation) -> Iterator[str]:
         "<p>Four methods give every word a share in the answer. They ask in different ways and need not agree; the "
         "next section says which to believe here.</p>"
     )
-    best = believed(found.words) if found.words.deletion.curves else -1
-    for number, each in enumerate(methods):
-        badge = ' <span class="badge">▲ most faithful here</span>' if number == best else ""
-        yield f'<div class="method{" best" * (number == best)}"><h3>{plain(capital(each.method))}{badge}</h3>'
+    leaders = {curve.method for curve in found.words.deletion.leaders}
+    said = "most faithful here" if len(leaders) == 1 else "as faithful as any here"
+    for each in methods:
+        is_best = each.method in leaders
+        badge = f' <span class="badge">▲ {said}</span>' if is_best else ""
+        yield f'<div class="method{" best" * is_best}"><h3>{plain(capital(each.method))}{badge}</h3>'
         about = plain(METHODS[each.method])
         yield f'<p class="words">{_coloured(found, each)}</p><p class="fine">{about}</p></div>'
     yield "<details><summary>All numbers</summary>"
