@@ -188,6 +188,11 @@ def test_adapt(family: str, texts: list[str], domain: Path, tmp_path: Path, cloz
     assert report["after"]["words"]["bits_per_byte"] < report["before"]["words"]["bits_per_byte"]
     assert f"{report['before']['loss']:.3f}" in printed
     assert f"{report['after']['loss']:.3f}" in printed
+    change = report["change"]
+    difference = report["after"]["words"]["bits_per_byte"] - report["before"]["words"]["bits_per_byte"]
+    assert change["bits_per_byte"] == pytest.approx(difference)
+    assert change["low"] <= change["bits_per_byte"] <= change["high"]
+    assert f"bits per byte changed by {difference:+.3f} (95% interval {change['low']:+.3f} to" in printed
     assert clozelm.load(tmp_path / "out").family.name == family
     again = cloze("adapt", directory, domain, "--out", tmp_path / "out", *TRAINING, *faster)
     assert f"{report['after']['loss']:.3f}" in again

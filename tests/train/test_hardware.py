@@ -54,5 +54,11 @@ def test_a_gpu_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_machine_is_described_in_a_line() -> None:
-    assert describe_machine(CPU).startswith(f"{torch.get_num_threads()} threads of ")
+    before = torch.get_num_threads()
+    try:
+        for count, said in ((1, "1 thread of "), (2, "2 threads of ")):
+            torch.set_num_threads(count)
+            assert describe_machine(CPU).startswith(said)
+    finally:
+        torch.set_num_threads(before)
     assert "\n" not in describe_machine(CPU)

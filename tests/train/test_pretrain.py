@@ -31,6 +31,15 @@ def opened(chosen: PretrainSettings, data: Path, out: Path) -> Run:
     return Run.open(chosen, data=data, out=out)
 
 
+def test_short_runs_measure_no_more_than_they_learn(tiny_store: Path, tmp_path: Path) -> None:
+    """Of a step of 256 tokens and at most 500 looked at: every second step, and the last."""
+    reports = trained(settings("budget.steps=5"), tiny_store, tmp_path / "short")
+    assert [report.step for report in reports if report.heldout_loss is not None] == [2, 4, 5]
+    often = settings("budget.steps=5", "evaluation.tokens=64")
+    reports = trained(often, tiny_store, tmp_path / "often")
+    assert [report.step for report in reports if report.heldout_loss is not None] == [1, 2, 3, 4, 5]
+
+
 # --- resuming ---
 
 

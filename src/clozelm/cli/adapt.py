@@ -77,6 +77,8 @@ def _compare(adaptation: "Adaptation", after: "TextEvaluation") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from clozelm.flows.adapt import change
+
     before = adaptation.before
     table = Table("held out", "before", "after", box=None, pad_edge=False, title_justify="left")
     pairs = {
@@ -88,4 +90,13 @@ def _compare(adaptation: "Adaptation", after: "TextEvaluation") -> None:
         pairs["  unigram"] = (f"{after.pieces.unigram:.3f}", f"{after.pieces.unigram:.3f}")
     for name, (then, now) in pairs.items():
         table.add_row(name, then or "no head", now)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if (found := change(before, after)) is not None:
+        if found.low is None or found.high is None:
+            between = f"too few documents ({found.documents}) for an interval"
+        else:
+            between = (
+                f"95% interval {found.low:+.3f} to {found.high:+.3f}, paired over {found.documents:,} documents"
+            )
+        console.print(f"bits per byte changed by {found.bits_per_byte:+.3f} ({between})", soft_wrap=True)

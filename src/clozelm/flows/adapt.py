@@ -19,6 +19,7 @@ from clozelm.hub.load import Loaded, model_directory
 from clozelm.hub.weights import fingerprint
 from clozelm.nn.grow import grown
 from clozelm.nn.heads import MaskedLM
+from clozelm.report.statistics import paired_bootstrap
 from clozelm.text.atomic import check_writable, disk_errors, write_whole
 from clozelm.text.extend import extend
 from clozelm.text.files import find_files
@@ -33,6 +34,7 @@ EPOCHS = 3
 REPORT, RECORD = "adapt.json", "made-from.json"
 _EXTENDED = "extended"
 _MAX_DOCUMENTS = 2000
+_FEWEST = 5  # documents, for an interval that means something
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,30 @@ class Adaptation:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Bits per byte after less before: below 0 is better.
+
+    ``low`` and ``high`` are the 95% bootstrap interval over ``documents``, paired; None for fewer than five.
+    """
+
+    bits_per_byte: float
+    low: float | None
+    high: float | None
+    documents: int
+
+
+@dataclass(frozen=True)
 class Adapted:
     """What ``adapt`` gives back: the model, and how the old and the new one do on the held-out text."""
 
     model: Model
     before: TextEvaluation | None
     after: TextEvaluation
+
+    @property
+    def change(self) -> Change | None:
+        """What was gained, in bits per byte; None where there was nothing to measure before."""
+        return change(self.before, self.after)
 
 
 def adapt(
@@ -136,6 +156,7 @@ def finish(adaptation: Adaptation, out: str | Path) -> TextEvaluation:
         "seconds": run.elapsed_seconds,
         "before": None if adaptation.before is None else plain(adaptation.before),
         "after": plain(after),
+        "change": None if (found := change(adaptation.before, after)) is None else asdict(found),
     }
     path = Path(out) / REPORT
     with disk_errors(path):
@@ -146,6 +167,17 @@ def finish(adaptation: Adaptation, out: str | Path) -> TextEvaluation:
 def measured(model: MaskedLM, tokenizer: Tokenizer, held_out: Path) -> TextEvaluation:
     """Evaluate on the held-out documents, at most 2,000 of them."""
     return evaluate(model, tokenizer, held_out, max_documents=_MAX_DOCUMENTS)
+
+
+def change(before: TextEvaluation | None, after: TextEvaluation) -> Change | None:
+    """Compare two models on the same held-out documents; None without a measurement of the first."""
+    if before is None:
+        return None
+    documents = int(((before.by_document[1] > 0) | (after.by_document[1] > 0)).sum())
+    value = after.words.bits_per_byte - before.words.bits_per_byte
+    if documents < _FEWEST:
+        return Change(value, None, None, documents)
+    return Change(value, *paired_bootstrap(after.by_document, before.by_document), documents)
 
 
 def plain(evaluation: TextEvaluation) -> dict[str, Any]:

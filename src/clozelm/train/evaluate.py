@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from clozelm.text.files import find_files
 from clozelm.text.normalize import normalize
 from clozelm.text.readers import Reading, read_all
 from clozelm.text.tokenizer import Tokenizer
-from clozelm.train.words import WordEvaluation, evaluate_words
+from clozelm.train.words import WordEvaluation, summed, word_costs
 from clozelm.vocab import Vocabulary
 
 ROWS_AT_ONCE = 64
@@ -60,10 +60,12 @@ class TextEvaluation:
 
     ``pieces.unigram`` is the entropy of the evaluated text's own pieces on the same predictions: the best any
     model without context could do. ``pieces`` compares models of one tokenizer, ``words`` any models.
+    ``by_document`` are the bits and the bytes of hidden words, [2, documents], to compare two models on one text.
     """
 
     pieces: Evaluation
     words: WordEvaluation
+    by_document: NDArray[np.float64] = field(repr=False, compare=False)
 
 
 def evaluate(
@@ -97,7 +99,10 @@ def evaluate(
         seed=seed,
         unigram_counts=np.bincount(tokens.ids, minlength=tokenizer.vocab_size),
     )
-    return TextEvaluation(pieces, evaluate_words(model, tokenizer, texts, rate=rate, seed=seed))
+    costs = word_costs(model, tokenizer, texts, rate=rate, seed=seed)
+    bits = costs.nats / math.log(2)
+    by_document = [np.bincount(costs.documents, each, minlength=len(texts)) for each in (bits, costs.sizes)]
+    return TextEvaluation(pieces, summed(costs), np.stack(by_document))
 
 
 def evaluate_store(

@@ -54,7 +54,8 @@ def describe_machine(device: torch.device) -> str:
     """Return one line that names the processor, for run records."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} threads of {_processor()}, {torch.backends.cpu.get_cpu_capability()}"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' * (threads != 1)} of {_processor()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _processor() -> str:

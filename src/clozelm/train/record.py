@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,8 +232,10 @@ def new_record(run: Run) -> dict[str, Any]:
 def changed_since(record: dict[str, Any], run: Run) -> list[str]:
     """Say in what a run is computed otherwise than it began, which may change its last bits."""
     now = {"machine": describe_machine(run.device), "torch": torch.__version__, "processes": run.ranks.world}
+    then = {key: record.get(key, value) for key, value in now.items()}
+    then["machine"] = re.sub(r"^1 threads of ", "1 thread of ", str(then["machine"]))  # as it was written before
     return [
-        f"The run began with {key} {record[key]!r}, this is {value!r}: last bits may differ."
+        f"The run began with {key} {then[key]!r}, this is {value!r}: last bits may differ."
         for key, value in now.items()
-        if record.get(key, value) != value
+        if then[key] != value
     ]

@@ -236,13 +236,18 @@ class Run:
         self.elapsed_seconds += seconds
 
     def evaluation_due(self) -> bool:
-        """Whether the held-out loss should be measured after the step just done."""
+        """Whether the held-out loss should be measured after the step just done.
+
+        Between two measurements lie at least as many training tokens as one looks at, so that a short run does not
+        spend its time on them; that counts tokens, not seconds, and so is the same in a resumed run.
+        """
         if self.heldout is None:
             return False
-        every = (
-            max(1, round(self.settings.evaluation.every * self.num_steps)) if self.settings.evaluation.every else 0
-        )
-        return self.step == self.num_steps or bool(every and self.step % every == 0)
+        section = self.settings.evaluation
+        looked_at = min(section.tokens, self.heldout.num_tokens)
+        least = -(-looked_at // self.settings.data.tokens_per_step)
+        every = max(1, round(section.every * self.num_steps), least)
+        return self.step == self.num_steps or bool(section.every and self.step % every == 0)
 
     def evaluate(self, *, whole: bool = False) -> Evaluation:
         """Measure the held-out loss with fixed masks, on ``evaluation.tokens`` tokens or the whole store."""

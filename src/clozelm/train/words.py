@@ -69,7 +69,11 @@ def evaluate_words(
     the hidden words. Pseudo-likelihood as in Kauf & Ivanova 2023 would hide one word at a time; this hides
     several, as in training. A causal model, which sees no later word anyhow, reads the text as it is.
     """
-    costs = word_costs(model, tokenizer, texts, rate=rate, seed=seed)
+    return summed(word_costs(model, tokenizer, texts, rate=rate, seed=seed))
+
+
+def summed(costs: WordCosts) -> WordEvaluation:
+    """Return what the costs of hidden words come to."""
     missing = (costs.unknown, costs.unread, costs.dropped)
     if not costs.nats.size:
         return WordEvaluation(math.nan, (math.nan, math.nan), math.nan, 0, *missing)
