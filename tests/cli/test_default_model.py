@@ -7,6 +7,7 @@ import pytest
 
 from clozelm.cli.default_model import one_text, split_model
 from clozelm.errors import ClozeError
+from tests.cli.conftest import Cloze
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,11 @@ def test_one_sentence() -> None:
         one_text([], "x y")
     with pytest.raises(ClozeError, match=r"2 were given\. Put it in quotes"):
         one_text(["She", "opened"], "x y")
+
+
+@pytest.mark.parametrize("command", ["score", "generate", "errors", "minimal-pairs"])
+def test_usage_lines_can_be_read(command: str, cloze: Cloze) -> None:
+    usage = next(line for line in cloze(command, "--help").splitlines() if "Usage:" in line)
+    assert "[[" not in usage
+    assert "......" not in usage
+    assert "...]..." not in usage

@@ -18,6 +18,7 @@ from clozelm.data.loader import Cursor
 from clozelm.errors import DataError, SettingsError, TrainingError
 from clozelm.objectives import Example
 from clozelm.text.tokenizer import Tokenizer
+from clozelm.train.hardware import describe_machine
 from clozelm.train.pretrain import pretrain, train
 from clozelm.train.run import Run
 from clozelm.train.settings import PretrainSettings
@@ -41,6 +42,18 @@ def test_short_runs_measure_no_more_than_they_learn(tiny_store: Path, tmp_path: 
 
 
 # --- resuming ---
+
+
+def test_one_thread_as_it_was_written_before_is_the_same_machine(tiny_store: Path, tmp_path: Path) -> None:
+    chosen = settings("budget.steps=1")
+    trained(chosen, tiny_store, tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for written, changes in (("1 threads of", 0), ("7 threads of", 1)):
+        record["machine"] = re.sub(r"^1 thread of", written, describe_machine(torch.device("cpu")))
+        path.write_text(json.dumps(record), encoding="utf-8")
+        with closing(opened(chosen, tiny_store, tmp_path / "run")) as run:
+            assert len([one for one in run.problems if "machine" in one]) == changes
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
