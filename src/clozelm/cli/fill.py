@@ -25,7 +25,7 @@ LIST_HELP = "a file with one a line, or a list with commas"
 
 def fill(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[MODEL] [TEXT]...", help=f"{MODEL_HELP} {TEXT_HELP}")
+        list[str] | None, typer.Argument(metavar="MODEL TEXT", help=f"{MODEL_HELP} {TEXT_HELP}")
     ] = None,
     file: Annotated[Path | None, typer.Option(help="A file with a sentence a line, or of records.")] = None,
     field: Annotated[str, typer.Option(help="Text field of records; several are joined.")] = "text",
