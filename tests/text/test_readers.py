@@ -199,7 +199,7 @@ def test_directories_globs_and_order(tmp_path: Path) -> None:
         ),
         ("packed.md", lzma.compress(b"x"), "looks like an xz file"),
         ("packed.json", zstandard.compress(b"x"), "looks like a zstd file"),
-        ("twice.txt.gz", gzip.compress(gzip.compress(b"x")), "looks like a gzip file"),
+        ("twice.txt.gz", gzip.compress(gzip.compress(b"x", mtime=0), mtime=0), "looks like a gzip file"),
         ("table.arrow", b"ARROW1\0\0", "looks like an Arrow file"),
         ("table.txt", b"PAR1\x15", "looks like a Parquet file"),
         ("utf16.txt", "hi".encode("utf-16"), "UTF-16"),
