@@ -63,7 +63,6 @@ def test_a_field_of_plain_text_is_refused(command: str, mistake: Mistake, model:
         (("tokenizer", "train", "FILE", "--out", ""), "An empty name was given for --out"),
         (("finetune", "classify", "MODEL", "", "--out", "OUT"), "An empty name was given for TRAIN"),
         (("finetune", "tag", "", "FILE", "--out", "OUT"), "An empty name was given for MODEL"),
-        (("generate", ""), "An empty name was given for MODEL"),
         (("inspect", ""), "An empty name was given for MODEL"),
         (("pretrain", "tiny", "--data", "", "--out", "OUT"), "An empty name was given for --data"),
     ],

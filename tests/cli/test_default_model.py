@@ -33,7 +33,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "A [MASK]."], "run", ["A [MASK]."]),
         (["run"], "run", []),
         ([""], "starter", [""]),
-        (["", "a"], "starter", ["", "a"]),
         (["org/name", "A [MASK]."], "org/name", ["A [MASK]."]),
         (["x" * 5000 + " [MASK]"], "starter", ["x" * 5000 + " [MASK]"]),
     ],
@@ -47,8 +46,9 @@ def test_one_word_is_a_sentence_where_there_is_no_other() -> None:
     assert split_model(["run"], "sentences", may_be_word=True) == ("run", [])
     assert split_model(["org/name"], "sentences", may_be_word=True) == ("org/name", [])
     for given, may_be_word in ((["hello", "A [MASK]."], True), (["hello"], False)):
-        with pytest.raises(ClozeError, match="'hello' was taken for the model, and there is no model directory"):
-            split_model(given, "sentences", may_be_word=may_be_word)
+        assert split_model(given, "sentences", may_be_word=may_be_word) == ("hello", given[1:])
+    with pytest.raises(ClozeError, match="An empty name was given for the model"):
+        split_model(["", "a"], "sentences")
 
 
 def test_a_directory_with_a_space_is_a_model() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clozelm.errors import DataError
 from clozelm.flows.cloze_sentences import ClozeSentence
+from clozelm.text.files import format_of
 from clozelm.text.readers import documents
 
 HERE = Path(__file__).parent
@@ -102,5 +103,6 @@ def plain(text: str) -> str:
 
 def _texts(files: Sequence[Path]) -> Iterator[str]:
     for path in files:
-        for document in documents([path], field=FIELD):
+        with_fields = {} if format_of(path) == "text" else {"field": FIELD}
+        for document in documents([path], **with_fields):
             yield document.text

@@ -6,7 +6,6 @@ from typing import Literal
 
 from clozelm.errors import ClozeError
 from clozelm.shipped import STARTER
-from clozelm.text.valid import shortened
 
 MODEL_HELP = "A run, or a Hugging Face model directory; may be left out: the starter, which ships with the package."
 _MASK = re.compile(r"\[MASK|<mask>", re.IGNORECASE)
@@ -22,15 +21,11 @@ def split_model(
     gives a text, there would be none.
     """
     given = list(arguments or [])
+    if len(given) > 1 and not given[0]:
+        raise ClozeError("An empty name was given for the model: name a run, or a model directory.")
     if not given or not _is_model(given, holds, may_be_word=may_be_word):
         return STARTER, given
-    first = given[0]
-    if holds == "sentences" and first != STARTER and "/" not in first and not _exists(first):
-        raise ClozeError(
-            f"{shortened(first)!r} was taken for the model, and there is no model directory {shortened(first)!r}: "
-            f"before a text of one word name a model, such as {STARTER}; a text of several words goes in quotes."
-        )
-    return first, given[1:]
+    return given[0], given[1:]
 
 
 def one_text(texts: list[str], example: str) -> str:

@@ -244,7 +244,7 @@ def _untrained(results: Results) -> list[str]:
 def _one_label(results: Results) -> list[str]:
     """Say that every answer is the same label, which a figure alone may hide."""
     confusion, labels = results.get("confusion") or {}, results.get("labels") or ()
-    if results.get("task") == "tag" or results.get("problem") != "single" or len(labels) < 2:
+    if results.get("task") == "tag" or results.get("problem") != "single" or len(labels) < 2 or not confusion:
         return []
     given = [label for label, *column in zip(confusion["labels"], *confusion["counts"], strict=True) if any(column)]
     if len(given) != 1 or sum(map(sum, confusion["counts"])) < 2:
