@@ -92,6 +92,13 @@ def test_the_whole_road_in_small(small: Starter, capsys: pytest.CaptureFixture[s
     assert not (more.out / "run").exists()
 
 
+def test_a_first_part_that_is_not_there_is_refused_before_anything(small: Starter) -> None:
+    with pytest.raises(DataError, match="does not say how the first part was made"):
+        small.make(*SMALL, first=small.out / "nowhere")
+    assert not small.out.exists()
+    assert not small.package.exists()
+
+
 def test_another_file_is_refused(small: Starter) -> None:
     path = small.corpus / "train.jsonl"
     path.write_text(path.read_text() + "\n")

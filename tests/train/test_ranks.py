@@ -123,7 +123,7 @@ def test_a_mistake_that_the_first_finds_ends_all(tiny_store: Path, tmp_path: Pat
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     ended = finished(started(recipe, tiny_store, out))
-    assert [code for code, _, _ in ended] == [2, 2]
+    assert [code for code, _, _ in ended] == [2, 2], ended
     assert "is not empty and holds no run" in ended[0][2]
     assert ended[1][2] == ""
 
@@ -137,6 +137,15 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alone.sums([3, 0.5]) == [3, 0.5]
     assert alone.any(True, False) == (True, False)
     assert alone.agree(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("world", ["two", "2"])
+def test_processes_that_cannot_be_joined_are_a_mistake(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", world)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(SettingsError, match=f"WORLD_SIZE={world} speaks of cannot be joined .*with torchrun"):
+        Ranks.joined()
 
 
 def test_messages_hold_all_gradients_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,8 @@ class Starter:
         """
         settings = recipe(FIRST, *overrides)
         check_files(self.files, self.corpus)
+        parts = [] if first is None else earlier_parts(first)
+        kept = None if first is None else Tokenizer.load(first)
         self.console.print(f"{len(self.files.files)} files are those of the recipe.")
         if dry_run:
             self._plan(settings)
@@ -58,10 +60,9 @@ class Starter:
         found = self._once("leaks.json", lambda: leaks(train, read_sentences()))
         if count := found["examples"]:
             raise DataError(f"The training text has the public example {count} times: choose other text.")
-        tokenizer = self._tokenizer(train, first)
+        tokenizer = kept or self._tokenizer(train)
         self._store(train, tokenizer, "tokens")
         self._store(held, tokenizer, "held")
-        parts = [] if first is None else earlier_parts(first)
         if first is None:
             begun = self._trained(settings, "run")
             if begun is None:
@@ -111,9 +112,7 @@ class Starter:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return data
 
-    def _tokenizer(self, files: list[Path], first: Path | None) -> Tokenizer:
-        if first is not None:
-            return Tokenizer.load(first)
+    def _tokenizer(self, files: list[Path]) -> Tokenizer:
         path = self.out / "tokenizer"
         if path.is_dir() and is_tokenizer(path):
             return Tokenizer.load(path)

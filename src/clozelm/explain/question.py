@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -10,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clozelm.errors import ClozeError, ModelError
-from clozelm.infer.fill_mask import mask_pattern
+from clozelm.infer.fill_mask import OPEN_MASK, mask_pattern
 from clozelm.text.tokenizer import Encoded, Tokenizer
 from clozelm.text.valid import require_valid, shortened
 
 MOST_PIECES = 94
 """Of a text, whatever the model could read: what is hidden word by word costs their square; this takes seconds."""
 _MOST_EXPECTED = 16
-_OPEN = re.compile(r"\[mask\*\]|<mask\*>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class _Mark(NamedTuple):
 def _written(tokenizer: Tokenizer, text: str) -> tuple[str, list[_Mark]]:
     """Write every mask as the tokenizer does, without the white space before it."""
     require_valid(text)
-    if is_open := _OPEN.search(text):
+    if is_open := OPEN_MASK.search(text):
         raise ClozeError(
             f"{shortened(text)!r} has a {is_open[0]}, a blank of open length, which cannot be explained: write "
             "[MASK], and with word (--word) what is expected there, of as many pieces as it has."

@@ -42,7 +42,7 @@ class AllowedPieces:
         usual = words.ordinary & words.lettered if settings.whole_words else words.ordinary
         begins = blank.is_open or settings.whole_words
         beginning = usual & words.beginning(blank.before) if begins else usual
-        banned = frozenset(word.strip().casefold() for word in settings.exclude)
+        banned = settings.excluded
         alone = beginning & ~words.written(banned) if banned else beginning
         first = beginning & words.lettered
         later = words.ordinary & (words.lettered | words.written(_JOINING))
@@ -51,7 +51,7 @@ class AllowedPieces:
         return Allowed(alone, first, later, settings.max_pieces, found, banned)
 
     def _listed(self, texts: Sequence[str], before: str) -> tuple[Word, ...]:
-        excluded = {word.strip().casefold() for word in self.settings.exclude}
+        excluded = self.settings.excluded
         texts = [text for text in texts if text.strip() and text.strip().casefold() not in excluded]
         found, lost = self._words.listed(texts, before)
         if lost:

@@ -60,15 +60,20 @@ class FillSettings:
                 raise ClozeError(f"--{name} names no word.")
         if self.targets is not None and self.only is not None:
             raise ClozeError("targets and only contradict each other: targets are all scored, only gives the best.")
-        both = _names(self.targets or ()) & _names(self.exclude)
+        both = _names(self.targets or ()) & self.excluded
         if both:
             raise ClozeError(f"{min(both)!r} is both asked for and excluded.")
-        if self.only is not None and not _names(self.only) - _names(self.exclude):
+        if self.only is not None and not _names(self.only) - self.excluded:
             raise ClozeError("Nothing is left that may fill a mask: --not has every word of --only.")
 
+    @property
+    def excluded(self) -> frozenset[str]:
+        """What ``exclude`` names, by how it reads in lower case."""
+        return _names(self.exclude)
 
-def _names(words: Iterable[str]) -> set[str]:
-    return {word.strip().casefold() for word in words if word.strip()}
+
+def _names(words: Iterable[str]) -> frozenset[str]:
+    return frozenset(word.strip().casefold() for word in words if word.strip())
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ share it; losses, counts and gradients are sums, divided once by the counts of a
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from clozelm.errors import ClozeError
+from clozelm.errors import ClozeError, SettingsError
 
 T = TypeVar("T")
 
@@ -34,12 +35,22 @@ class Ranks:
 
     @classmethod
     def joined(cls) -> Ranks:
-        """Join the processes that ``torchrun`` started, as its environment names them; else be alone."""
-        world = int(os.environ.get("WORLD_SIZE", "1"))
-        if world == 1 or "RANK" not in os.environ:
+        """Join the processes that ``torchrun`` started, as its environment names them; else be alone.
+
+        An environment that names others which cannot be joined is a ``SettingsError``.
+        """
+        world = os.environ.get("WORLD_SIZE", "1")
+        if world == "1" or "RANK" not in os.environ:
             return cls()
-        if not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+        try:
+            if not dist.is_initialized():
+                dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+                atexit.register(_leave)
+        except (ValueError, RuntimeError) as error:
+            raise SettingsError(
+                f"The other processes that WORLD_SIZE={world} speaks of cannot be joined ("
+                f"{str(error).partition(chr(10))[0].rstrip('.')}): start cloze with torchrun, or unset WORLD_SIZE."
+            ) from error
         return cls(dist.get_rank(), dist.get_world_size())
 
     @property
@@ -72,6 +83,7 @@ class Ranks:
                 found[1] = error
         dist.broadcast_object_list(found, src=0)
         if found[1] is not None:
+            dist.barrier()  # the first one ends when all have read why
             if self.is_first:
                 raise found[1]
             raise SystemExit(2)  # the first rank says why
@@ -104,6 +116,12 @@ class Ranks:
             flat = torch.cat(gradients)
             dist.all_reduce(flat)
             torch._foreach_copy_(gradients, list(torch.split(flat, [len(each) for each in gradients])))
+
+
+def _leave() -> None:
+    """Close connections before the interpreter goes: threads that outlive it may abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def _exchanged_on() -> torch.device:

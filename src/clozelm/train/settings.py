@@ -295,7 +295,10 @@ class PretrainSettings(Section):
     @model_validator(mode="after")
     def _units(self) -> PretrainSettings:
         if self.data.unit != "document" and self.objective.name in ("nsp", "sop"):
-            raise ValueError(f"data.unit={self.data.unit} has no use with objective.name={self.objective.name}")
+            raise ValueError(
+                f"data.unit={self.data.unit} has no use with objective.name={self.objective.name}, whose pairs are "
+                "parts of documents: use data.unit=document"
+            )
         return self
 
     @model_validator(mode="after")
