@@ -31,6 +31,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 jaxtyping.install_import_hook([f"clozelm.{room}" for room in ("types", "nn", "objectives")], "beartype.beartype")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seed PyTorch before every test and the fixtures it makes: none depends on what its worker ran before."""
+    import torch  # here: it reads the settings above
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's folder."""

@@ -10,8 +10,8 @@ import torch
 
 from clozelm import nn
 from clozelm.families import FAMILIES
-from clozelm.nn.attention import rotary_angles
-from clozelm.nn.fast import FAST
+from clozelm.nn.attention import rotary_angles, weigh
+from clozelm.nn.fast import FAST, half_attention
 from clozelm.nn.select import fastest
 from tests import tiny_models
 
@@ -68,7 +68,7 @@ def test_it_stands_for_a_readable_definition(name: str, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", INPUTS)
 def test_values_and_gradients(name: str, dtype: torch.dtype) -> None:
     tolerance = TOLERANCES[dtype]
     for given in INPUTS[name]():
@@ -77,6 +77,59 @@ def test_values_and_gradients(name: str, dtype: torch.dtype) -> None:
         theirs = value_and_gradient(readable(name), given, dtype)
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
         assert all(torch.equal(one, other) for one, other in zip(given, before, strict=True))
+
+
+def test_all_are_compared() -> None:
+    assert FAST.keys() == INPUTS.keys() | {"weigh"}  # that one below: three of its inputs have gradients
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("sharpness", [1, 4])
+@pytest.mark.parametrize(("rows", "heads", "queries", "keys", "size"), [(3, 4, 128, 128, 64), (40, 12, 7, 65, 10)])
+def test_weigh_in_half_precision_is_as_exact_as_the_fused_kernel(
+    rows: int,
+    heads: int,
+    queries: int,
+    keys: int,
+    size: int,
+    sharpness: int,
+    masked: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Values and all gradients are at most twice as far from fp64 as PyTorch's own; rows come in chunks."""
+    monkeypatch.setattr(half_attention, "_SCORE_BYTES", 4 * 2 * heads * queries * keys)
+    generator = torch.Generator().manual_seed(rows)
+    given = [torch.randn(rows, heads, count, size, generator=generator) for count in (queries, keys, keys)]
+    given[0] *= sharpness
+    given = [
+        each.transpose(1, 2).contiguous().transpose(1, 2).bfloat16() for each in given
+    ]  # strided as in a model
+    documents = torch.randint(0, 3, (rows, keys), generator=generator)
+    seen = documents[:, :queries, None] == documents[:, None, :]
+    mask = seen[:, None] if masked else None
+    weight = torch.randn(rows, heads, queries, size, generator=generator).bfloat16()
+
+    def results(function: Callable[..., torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+        leaves = [each.to(dtype, copy=True).requires_grad_() for each in given]
+        out = function(*leaves, mask)
+        assert ("Weigh" in type(out.grad_fn).__name__) == (function is FAST["weigh"])
+        out.backward(weight.to(dtype))
+        return [each.double() for each in (out.detach(), *(leaf.grad for leaf in leaves)) if each is not None]
+
+    exact = results(weigh, torch.float64)
+    ours, fused = results(FAST["weigh"], torch.bfloat16), results(weigh, torch.bfloat16)
+    for one, other, truth in zip(ours, fused, exact, strict=True):
+        assert (one - truth).norm() <= 2 * (other - truth).norm()
+
+
+@pytest.mark.parametrize(
+    ("keys", "dtype", "learns"), [(9, "float32", True), (9, "bfloat16", False), (600, "bfloat16", True)]
+)
+def test_weigh_leaves_the_rest_to_the_fused_kernel(keys: int, dtype: str, learns: bool) -> None:
+    query, key, value = (torch.randn(1, 2, keys, 4, dtype=getattr(torch, dtype)) for _ in range(3))
+    query.requires_grad_(learns)
+    ours, fused = (function(query, key, value, None) for function in (FAST["weigh"], weigh))
+    assert torch.equal(ours, fused)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -216,16 +216,20 @@ def test_replaced_tokens_are_those_that_differ(family: str, example: Example) ->
 
 
 def test_the_generator_draws_from_its_distribution(example: Example) -> None:
-    """Chi-squared of 20,000 draws from one distribution over 20 pieces stays within four standard deviations."""
+    """Chi-squared of 20,000 draws from a Zipf distribution over 20 pieces stays within four standard deviations."""
     objective = MAKE["rtd"]("bert")
     assert isinstance(objective, ReplacedTokens)
-    hidden = torch.randn(objective.masked_lm.config.hidden_size).expand(20_000, -1)
-    masked_lm = objective.masked_lm
-    logits = F.linear(masked_lm.head.transform(hidden[:1]), masked_lm.decoder_weight, masked_lm.head.bias)
-    expected = logits.softmax(dim=1)[0] * len(hidden)
+    head = objective.masked_lm.head
+    wanted = 1 / torch.arange(1, len(head.bias) + 1)
+    wanted /= wanted.sum()
+    with torch.no_grad():
+        objective.masked_lm.decoder_weight.zero_()
+        head.bias.copy_(wanted.log())
+    hidden = torch.randn(20_000, objective.masked_lm.config.hidden_size)
     draws = torch.rand(len(hidden), generator=torch.Generator().manual_seed(1))
-    found = torch.bincount(objective._draw(hidden, draws), minlength=len(expected))
-    chi_squared = float(((found - expected) ** 2 / expected).sum().detach())
+    found = torch.bincount(objective._draw(hidden, draws), minlength=len(wanted))
+    expected = wanted * len(hidden)
+    chi_squared = float(((found - expected) ** 2 / expected).sum())
     freedom = len(expected) - 1
     assert chi_squared < freedom + 4 * math.sqrt(2 * freedom)
 

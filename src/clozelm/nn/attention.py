@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from clozelm.nn.dropout import Dropout
+from clozelm.nn.select import fastest
 from clozelm.types import Context
 
 
@@ -43,9 +44,19 @@ def attend(
 ) -> Float[Tensor, "batch heads queries size"]:
     """Weigh the values by scaled dot products (Vaswani et al. 2017, 3.2.1); no mask means everything is seen."""
     if dropout is None or not dropout.is_active:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return fastest(weigh)(query, key, value, mask)
     weights: Tensor = dropout(attention_weights(query, key, mask))
     return weights @ value
+
+
+def weigh(
+    query: Float[Tensor, "batch heads queries size"],
+    key: Float[Tensor, "batch heads seq size"],
+    value: Float[Tensor, "batch heads seq size"],
+    mask: Bool[Tensor, "batch 1 queries seq"] | None,
+) -> Float[Tensor, "batch heads queries size"]:
+    """Return the values, weighed by the softmax of the scaled dot products, without dropout."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
 
 def attention_weights(

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 CHUNK_BYTES = 64 << 20
+_BLOCK_BYTES = 2 << 20  # of fp32 logits that several passes go over: what caches hold
 _SOFT_COPIES = 6  # of a chunk of logits that live at once beside a teacher's
 
 
@@ -40,26 +41,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_grad else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if needs_grad else None
         size = max(1, CHUNK_BYTES // (4 * len(weight)))
+        block = max(1, _BLOCK_BYTES // (4 * len(weight))) if vectors.device.type == "cpu" else size
         for start in range(0, len(vectors), size):
             rows = slice(start, start + size)
-            part, target = vectors[rows], labels[rows, None]
-            logits = torch.addmm(bias, part, weight.t()).float()
-            top, best = logits.max(dim=1, keepdim=True)
-            right[rows] = (best == target).squeeze(1)
-            picked = logits.gather(1, target)
-            logits.sub_(top).exp_()
-            total = logits.sum(dim=1, keepdim=True)
-            nats = total.log() + top - picked
-            each[rows] = nats.squeeze(1)
-            share = None if importance is None else importance[rows, None]
-            loss += nats.sum() if share is None else (nats * share).sum()
-            if grad_vectors is None or grad_weight is None or grad_bias is None:
+            part = vectors[rows]
+            slope = torch.addmm(bias, part, weight.t())  # logits, block by block written over with their gradient
+            for start_of_block in range(0, len(part), block):
+                some = slice(start_of_block, start_of_block + block)
+                at = slice(start + start_of_block, start + min(start_of_block + block, len(part)))
+                share = None if importance is None else importance[at]
+                nats, right[at], wrong = _block(slope[some], labels[at], share, needs_grad)
+                each[at] = nats
+                loss += nats.sum() if share is None else (nats * share).sum()
+                if grad_bias is not None and wrong is not None:
+                    grad_bias += wrong.sum(dim=0)
+            if grad_vectors is None or grad_weight is None:
                 continue
-            slope = logits.div_(total).scatter_add_(1, target, torch.full_like(top, -1.0))
-            if share is not None:
-                slope *= share
-            grad_bias += slope.sum(dim=0)
-            slope = slope.to(weight.dtype)
             torch.mm(slope, weight, out=grad_vectors[rows])
             if weight.dtype == torch.float32:
                 grad_weight.addmm_(slope.t(), part)
@@ -76,6 +73,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
         scale = grads[0]
         scaled = [(grad * scale.float()).to(ctx.dtype) for grad in ctx.saved_tensors]
         return (*scaled, None, None, None)
+
+
+def _block(
+    logits: Tensor, labels: Tensor, importance: Tensor | None, needs_grad: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return nats, whether the best piece is the label, and the fp32 gradient, which is written over the logits."""
+    target = labels[:, None]
+    work = logits.float()
+    top = work.amax(dim=1, keepdim=True)
+    picked = work.gather(1, target)
+    right = (picked == top).squeeze(1)
+    tied = right.nonzero().squeeze(1)  # the first of equal logits counts as the best
+    right[tied] = work[tied].argmax(dim=1) == labels[tied]
+    work.sub_(top).exp_()
+    total = work.sum(dim=1, keepdim=True)
+    nats = (total.log() + top - picked).squeeze(1)
+    if not needs_grad:
+        return nats, right, None
+    work.div_(total).scatter_add_(1, target, torch.full_like(top, -1.0))
+    if importance is not None:
+        work *= importance[:, None]
+    logits.copy_(work)
+    return nats, right, work
 
 
 def linear_cross_entropy(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clozelm.nn.fast.gate import geglu
+from clozelm.nn.fast.half_attention import weigh
 from clozelm.nn.fast.rotary import rotate_projection
 
-FAST: dict[str, Callable[..., Any]] = {"geglu": geglu, "rotate_projection": rotate_projection}
+FAST: dict[str, Callable[..., Any]] = {"geglu": geglu, "rotate_projection": rotate_projection, "weigh": weigh}
