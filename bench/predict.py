@@ -4,7 +4,8 @@
     python -m bench.predict runs/names/model dev.conll --rounds 5   a tagger, on its sentences joined by blanks
 
 Both sides go from texts to labels with probabilities, tokenisation included, in one process, warmed up. `pipeline`
-is transformers.pipeline(batch_size=32); `pipeline-sorted` gets the texts by length, its best order. The largest
+is transformers.pipeline(batch_size=32); `pipeline-sorted` gets the texts by length, its best order; with
+`--precision bf16` ours computes in bf16 beside them, and `pipeline-best` is sorted and in bf16. The largest
 difference between the probabilities of both is printed.
 """
 
@@ -27,6 +28,8 @@ def main() -> None:
     from clozelm.tasks.tag import Tag
 
     predictor = Predictor.open(options.model)
+    if options.precision == "bf16":
+        predictor.round_weights()
     is_tagger = isinstance(predictor.task, Tag)
     texts = read(options, is_tagger)
     sides = tagging(predictor, options, texts) if is_tagger else classifying(predictor, options, texts)
@@ -55,6 +58,7 @@ def parse_options() -> argparse.Namespace:
     parse.add_argument("model", type=Path)
     parse.add_argument("file", type=Path)
     parse.add_argument("--rounds", type=int, default=5)
+    parse.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of ours")
     parse.add_argument("--most", type=int, default=2000, help="texts used")
     return parse.parse_args()
 
@@ -79,15 +83,24 @@ def classifying(predictor: Any, options: argparse.Namespace, texts: list[str]) -
     def rows(found: list[list[dict[str, Any]]]) -> list[list[float]]:
         return [[{each["label"]: each["score"] for each in row}[label] for label in labels] for row in found]
 
-    def sorted_first(given: list[str]) -> list[list[float]]:
+    def sorted_first(given: list[str], pipe: Any = theirs) -> list[list[float]]:
         order = sorted(range(len(given)), key=lambda index: len(given[index]))
-        found = rows(theirs([given[index] for index in order], batch_size=32, truncation=True))
+        found = rows(pipe([given[index] for index in order], batch_size=32, truncation=True))
         return [row for _, row in sorted(zip(order, found, strict=True))]
 
+    best = {}
+    if options.precision == "bf16":
+        import torch
+
+        rounded = pipeline(
+            "text-classification", model=str(options.model), top_k=None, device="cpu", dtype=torch.bfloat16
+        )
+        best["pipeline-best"] = lambda given: sorted_first(given, rounded)
     return {
         "ours": lambda given: [[one.probabilities[label] for label in labels] for one in predictor(given)],
         "pipeline": lambda given: rows(theirs(given, batch_size=32, truncation=True)),
         "pipeline-sorted": sorted_first,
+        **best,
     }
 
 

@@ -42,6 +42,15 @@ def test_to_standard_output_or_a_file(classifier: Path, table: Path, tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "out.csv"]
 
 
+def test_bf16_says_what_it_changes(
+    classifier: Path, table: Path, cloze: Cloze, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exact = cloze("predict", classifier, table)
+    capsys.readouterr()
+    rounded = cloze("predict", classifier, table, "--precision", "bf16")
+    assert len(rounded.splitlines()) == len(exact.splitlines())
+
+
 def test_what_is_read_is_not_written_over(
     classifier: Path, table: Path, tmp_path: Path, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,9 +44,12 @@ def small(tmp_path: Path, known_machine: None) -> Starter:
     with lzma.open(ABSTRACTS, "rt", encoding="utf-8") as lines:
         for name, count in (("train", 60), ("again", 10), ("held", 10)):
             (corpus / f"{name}.jsonl").write_text("".join(itertools.islice(lines, count)), encoding="utf-8")
+    held = corpus / "held.txt"  # plain text, which has no fields
+    abstracts = (corpus / "held.jsonl").read_text(encoding="utf-8").splitlines()
+    held.write_text("\n\n".join(json.loads(line)["text"] for line in abstracts), encoding="utf-8")
     pairs = [{"sentence_good": "the words are here", "sentence_bad": "the words is here"}] * 2
     (corpus / "pairs" / "agreement.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in pairs))
-    train, again, held = (corpus / f"{name}.jsonl" for name in ("train", "again", "held"))
+    train, again = (corpus / f"{name}.jsonl" for name in ("train", "again"))
     files = Recipe("wordpiece", 400, (source(train), source(again, 2)), (source(held),))
     return Starter(corpus, tmp_path / "out", package=tmp_path / "package", files=files, pairs="pairs")
 

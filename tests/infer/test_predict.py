@@ -13,6 +13,7 @@ from clozelm import hub
 from clozelm.errors import ModelError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.infer.predict import Predictor
+from clozelm.tasks.classify import probabilities
 from clozelm.tasks.tags import check
 from clozelm.text.examples import TaggedSentence, TextExample
 from tests import tiny_models
@@ -219,3 +220,35 @@ def test_damaged_weights_are_no_answer(tmp_path: Path) -> None:
             next(iter(predictor.model.head.parameters())).fill_(float("nan"))
         with pytest.raises(ModelError, match="not a finite number"):
             predictor.answers([TextExample(("a",)) if kind == "sequence" else TaggedSentence(("a",))])
+
+
+@pytest.mark.parametrize("problem", ["single", "multi", "regression"])
+def test_rounded_weights_are_said_to_be_what_they_are(problem: Any, tmp_path: Path) -> None:
+    """The note's figure is the largest difference on the first examples; all after it is computed in bf16."""
+    labels = ("score",) if problem == "regression" else LABELS
+    model = tiny_classifier("bert", "sequence", seed=3, num_labels=len(labels))
+    exact = Predictor.open(save(model, tmp_path / "m", "bert", labels, problem=problem))
+    rounded = Predictor.open(tmp_path / "m")
+    rounded.round_weights()
+    examples = [TextExample((text,)) for text in TEXTS]
+    found = rounded.answers(examples).logits
+    said = rounded.notes[-1]
+    assert {parameter.dtype for parameter in rounded.model.parameters()} == {torch.bfloat16}
+    probable = (found, exact.answers(examples).logits)
+    if problem != "regression":
+        probable = tuple(probabilities(each, problem) for each in probable)
+    gap = float(abs(probable[0] - probable[1]).max())
+    assert 0 < gap < 0.05
+    assert f"by up to {gap:.4f}" in said
+    assert rounded.answers(examples[:2]).logits.shape == (2, found.shape[1])
+    assert not any("bf16" in note for note in rounded.notes)  # said once
+
+
+def test_rounded_weights_of_a_tagger(tmp_path: Path) -> None:
+    predictor = opened("roberta", "token", tmp_path / "m")
+    predictor.round_weights()
+    sentences = [TaggedSentence(tuple(text.split())) for text in (TEXTS[0], TEXTS[4], TEXTS[5])]
+    found = predictor.answers(sentences)
+    assert "nan" not in predictor.notes[-1]
+    assert predictor.notes[-1].startswith("bf16 changes the first")
+    assert len(found.of(1)) == len(sentences[1].words)

@@ -11,7 +11,7 @@ from typing import Any
 from clozelm.errors import DataError
 from clozelm.flows.cloze_sentences import ClozeSentence
 from clozelm.text.files import format_of
-from clozelm.text.readers import documents
+from clozelm.text.readers import Reading, documents
 
 HERE = Path(__file__).parent
 FIELD = "title,text"
@@ -103,6 +103,10 @@ def plain(text: str) -> str:
 
 def _texts(files: Sequence[Path]) -> Iterator[str]:
     for path in files:
-        with_fields = {} if format_of(path) == "text" else {"field": FIELD}
-        for document in documents([path], **with_fields):
+        for document in documents([path], field=field_of([path])):
             yield document.text
+
+
+def field_of(files: Sequence[Path]) -> str:
+    """Return the field that holds the text of records, or the usual one where there are none."""
+    return Reading.field if all(format_of(path) == "text" for path in files) else FIELD

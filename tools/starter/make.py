@@ -23,12 +23,11 @@ from clozelm.text.tokenizer import Tokenizer, is_tokenizer
 from clozelm.text.train_tokenizer import train as train_tokenizer
 from clozelm.train.run import Run
 from tools.starter.card import earlier_parts, part, write_card
-from tools.starter.corpus import FIELD, Recipe, check_files, inputs, leaks, read_recipe
+from tools.starter.corpus import Recipe, check_files, field_of, inputs, leaks, read_recipe
 from tools.starter.measure import measure
 
 MOST_BYTES = 16_000_000
 FIRST, SECOND = "starter", "starter-sentences"
-_PREPARE = PrepareSettings(field=FIELD)
 
 
 class Starter:
@@ -117,7 +116,7 @@ class Starter:
         if path.is_dir() and is_tokenizer(path):
             return Tokenizer.load(path)
         once = [file for file in files if not file.is_relative_to(self.out) or file.name.startswith("1-")]
-        learned = training_documents(once, _PREPARE)
+        learned = training_documents(once, PrepareSettings(field=field_of(once)))
         tokenizer, report = train_tokenizer(learned, kind=self.files.kind, vocab_size=self.files.vocab_size)  # type: ignore[arg-type]
         tokenizer.save(path)
         self.console.print(f"Tokenizer: {report.fertility:.2f} pieces a word, hash {tokenizer.fingerprint}.")
@@ -126,7 +125,7 @@ class Starter:
     def _store(self, files: list[Path], tokenizer: Tokenizer, name: str) -> None:
         path = self.out / name
         if not (path.is_dir() and is_store(path)):
-            manifest = prepare(files, tokenizer, path, _PREPARE)
+            manifest = prepare(files, tokenizer, path, PrepareSettings(field=field_of(files)))
             self.console.print(
                 f"{name}: {manifest['num_tokens']:,} tokens of {manifest['num_documents']:,} documents."
             )

@@ -23,6 +23,7 @@ from clozelm.infer.scoring import evaluating
 from clozelm.masking import SELECTORS
 from clozelm.masking.mask import IGNORED, Corruption, Masked, mask
 from clozelm.nn.heads import MaskedLM
+from clozelm.nn.linear import linear
 from clozelm.objectives.objective import token_batch
 from clozelm.tasks.calibration import BINS, bin_of
 from clozelm.vocab import Vocabulary
@@ -151,7 +152,7 @@ def _answers(model: MaskedLM, rows: Rows, masked: Masked, where: NDArray[np.bool
 
 
 def _piece_answers(model: MaskedLM, vectors: Tensor, target: Int[Tensor, "count"]) -> tuple[Tensor, Tensor, Tensor]:
-    logits = torch.addmm(model.head.bias, vectors, model.decoder_weight.t()).float()
+    logits = linear(vectors, model.decoder_weight, model.head.bias).float()
     total = logits.logsumexp(dim=1)
     losses = total - logits.gather(1, target[:, None]).squeeze(1)
     top, best = logits.max(dim=1)

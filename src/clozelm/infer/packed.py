@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from clozelm.nn.linear import Linear
+
 MOST_TOKENS = 128
 _CALLS_BEFORE = 4
 
@@ -31,7 +33,7 @@ def packed_weights(model: nn.Module, tokens: int) -> Iterator[None]:
     if not _pays(model, tokens):
         yield
         return
-    layers = [part for part in model.modules() if type(part) is nn.Linear and "forward" not in vars(part)]
+    layers = [part for part in model.modules() if type(part) in (nn.Linear, Linear) and "forward" not in vars(part)]
     for layer in layers:
         layer.forward = _forward(layer)  # type: ignore[method-assign, assignment]
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from clozelm.errors import ModelError
@@ -25,6 +26,7 @@ from clozelm.tasks.task import Answers
 from clozelm.text.examples import TaggedSentence, TextExample
 from clozelm.text.sentiment import SCALE_FACT
 
+_TRIED = 64  # examples that are answered in both precisions
 _WORD = re.compile(r"\w+(?:['’]\w+)?|[^\w\s]")
 
 
@@ -67,6 +69,7 @@ class Predictor:
             self.task = Classify(loaded.labels, loaded.problem, is_scale=is_scale, prompt=prompt)
         longest = self.facts.get("max_length")
         self._read_as = read_as_model(self.model, longest if isinstance(longest, int) else None)
+        self._rounds_soon = False
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "cpu") -> Self:
@@ -74,6 +77,10 @@ class Predictor:
         loaded = load_task_model(model_directory(path))
         moved(loaded.model, device)
         return cls(loaded)
+
+    def round_weights(self) -> None:
+        """Compute in bf16 from now on; what that changes in the first examples is measured and in their notes."""
+        self._rounds_soon = True
 
     def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[Prediction]:
         """Return the prediction for every text or pair."""
@@ -115,7 +122,30 @@ class Predictor:
         encoded = self.task.encode(tokenizer, examples, self._read_as)
         sizes = [self.task.num_answers(example) for example in examples]
         self.notes = encoded.notes
-        return answers(self.model, encoded.units, sizes, pad_id=tokenizer.vocabulary.pad_id)
+        pad_id = tokenizer.vocabulary.pad_id
+        if self._rounds_soon:
+            first = [unit for unit in encoded.units if unit.owner < _TRIED]
+            exact = answers(self.model, first, sizes[:_TRIED], pad_id=pad_id).logits
+            self.model.to(torch.bfloat16)
+            rough = answers(self.model, first, sizes[:_TRIED], pad_id=pad_id).logits
+            self.notes = [*self.notes, self._difference(exact, rough)]
+            self._rounds_soon = False
+        return answers(self.model, encoded.units, sizes, pad_id=pad_id)
+
+    def _difference(self, exact: NDArray[np.float64], rough: NDArray[np.float64]) -> str:
+        """Say how far logits [n, labels] in bf16 are from those in fp32; what was not asked is not a number."""
+        if self.task.problem == "regression":
+            gap = float(np.abs(rough - exact).max(initial=0.0))
+            return f"bf16 changes the first {len(exact):,} numbers by up to {gap:.4f}."
+        given, had = (probabilities(each, self.task.problem) for each in (rough, exact))
+        gap = float(np.nan_to_num(np.abs(given - had)).max(initial=0.0))
+        other = int((given.argmax(axis=1) != had.argmax(axis=1)).sum())
+        if self.task.problem == "multi":
+            other = int(((given > 0.5) != (had > 0.5)).any(axis=1).sum())
+        return (
+            f"bf16 changes the first {len(exact):,} answers' probabilities by up to {gap:.4f}, "
+            f"and {other:,} of the answers."
+        )
 
     def prediction(self, logits: NDArray[np.float64]) -> Prediction:
         """Return what logits [labels] of a text mean."""

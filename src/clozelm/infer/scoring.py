@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clozelm.nn.heads import MaskedLM
+from clozelm.nn.linear import linear
 from clozelm.rng import generator
 from clozelm.types import TokenBatch
 
@@ -34,9 +35,7 @@ def vector_losses(
     losses, right = [], []
     for start in range(0, len(vectors), _LOGITS_AT_ONCE):
         part = slice(start, start + _LOGITS_AT_ONCE)
-        logits: Float[Tensor, "count vocab"] = torch.addmm(
-            model.head.bias, vectors[part], model.decoder_weight.t()
-        ).float()
+        logits = linear(vectors[part], model.decoder_weight, model.head.bias).float()
         picked = logits.gather(1, target[part, None]).squeeze(1)
         losses.append(logits.logsumexp(dim=1) - picked)
         right.append(logits.argmax(dim=1) == target[part])

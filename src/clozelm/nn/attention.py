@@ -104,6 +104,22 @@ def rotary_angles(
     return angles.cos(), angles.sin()
 
 
+def split_heads(
+    qkv: Float[Tensor, "batch seq 3 heads size"],
+    cos: Float[Tensor, "batch seq half"] | None,
+    sin: Float[Tensor, "batch seq half"] | None,
+) -> tuple[
+    Float[Tensor, "batch heads seq size"],
+    Float[Tensor, "batch heads seq size"],
+    Float[Tensor, "batch heads seq size"],
+]:
+    """Return queries, keys and values, the first two turned by position where there are angles."""
+    if cos is not None and sin is not None:
+        qkv = rotate_projection(qkv, cos, sin)
+    query, key, value = qkv.transpose(1, 3).unbind(2)
+    return query, key, value
+
+
 def rotate_projection(
     qkv: Float[Tensor, "batch seq 3 heads size"],
     cos: Float[Tensor, "batch seq half"],

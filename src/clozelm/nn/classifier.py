@@ -14,6 +14,7 @@ from clozelm.errors import ModelError
 from clozelm.nn.config import Activation, EncoderConfig
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.encoder import ACTIVATIONS, Encoder, initialise
+from clozelm.nn.linear import Linear
 from clozelm.types import Context, TokenBatch
 
 TaskKind = Literal["sequence", "token"]
@@ -61,12 +62,12 @@ class TaskHead(nn.Module):
         super().__init__()
         size = encoder.hidden_size
         self.config = config
-        self.dense = nn.Identity() if config.activation is None else nn.Linear(size, size, bias=encoder.use_bias)
+        self.dense = nn.Identity() if config.activation is None else Linear(size, size, bias=encoder.use_bias)
         self.activation = nn.Identity() if config.activation is None else _ACTIVATIONS[config.activation]
         has_norm = config.has_norm
         self.norm = nn.LayerNorm(size, eps=encoder.norm_eps, bias=encoder.use_bias) if has_norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
-        self.out = nn.Linear(size, config.num_labels)
+        self.out = Linear(size, config.num_labels)
 
     def forward(self, hidden: Float[Tensor, "count hidden"]) -> Float[Tensor, "count labels"]:
         """Return the logits that each vector gives."""

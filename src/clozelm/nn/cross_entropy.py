@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from clozelm.nn.linear import missing_rows
 
 CHUNK_BYTES = 64 << 20
 _BLOCK_BYTES = 2 << 20  # of fp32 logits that several passes go over: what caches hold
@@ -45,19 +48,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, len(vectors), size):
             rows = slice(start, start + size)
             part = vectors[rows]
-            slope = torch.addmm(bias, part, weight.t())  # logits, block by block written over with their gradient
-            for start_of_block in range(0, len(part), block):
-                some = slice(start_of_block, start_of_block + block)
-                at = slice(start + start_of_block, start + min(start_of_block + block, len(part)))
+            count = len(part)
+            part = F.pad(part, (0, 0, 0, missing_rows(part)))
+            slope = part @ weight.t()  # logits without bias, block by block written over with the gradient
+            slope[count:] = 0
+            for begin in range(0, count, block):
+                some = slice(begin, min(begin + block, count))
+                at = slice(start + some.start, start + some.stop)
                 share = None if importance is None else importance[at]
-                nats, right[at], wrong = _block(slope[some], labels[at], share, needs_grad)
+                nats, right[at], wrong = _block(slope[some], bias, labels[at], share, needs_grad)
                 each[at] = nats
                 loss += nats.sum() if share is None else (nats * share).sum()
                 if grad_bias is not None and wrong is not None:
                     grad_bias += wrong.sum(dim=0)
             if grad_vectors is None or grad_weight is None:
                 continue
-            torch.mm(slope, weight, out=grad_vectors[rows])
+            grad_vectors[rows] = torch.mm(slope, weight)[:count]
             if weight.dtype == torch.float32:
                 grad_weight.addmm_(slope.t(), part)
             else:  # chunks are added up in fp32: in bf16 what the later ones add would be rounded away
@@ -76,11 +82,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _block(
-    logits: Tensor, labels: Tensor, importance: Tensor | None, needs_grad: bool
+    logits: Tensor, bias: Tensor, labels: Tensor, importance: Tensor | None, needs_grad: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return nats, whether the best piece is the label, and the fp32 gradient, which is written over the logits."""
     target = labels[:, None]
-    work = logits.float()
+    work = logits.float().add_(bias)
     top = work.amax(dim=1, keepdim=True)
     picked = work.gather(1, target)
     right = (picked == top).squeeze(1)

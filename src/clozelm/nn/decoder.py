@@ -15,6 +15,7 @@ from clozelm.nn.dropout import Dropout
 from clozelm.nn.encoder import Encoder, Layer, check_positions, initialise, norm
 from clozelm.nn.heads import MlmHead
 from clozelm.nn.layout import Layout
+from clozelm.nn.linear import Linear
 from clozelm.types import TokenBatch
 
 
@@ -80,9 +81,9 @@ class CrossAttention(nn.Module):
         super().__init__()
         size = config.hidden_size
         self.num_heads = config.num_heads
-        self.query = nn.Linear(size, size, bias=config.use_bias)
-        self.key_value = nn.Linear(size, 2 * size, bias=config.use_bias)
-        self.out = nn.Linear(size, size, bias=config.use_bias)
+        self.query = Linear(size, size, bias=config.use_bias)
+        self.key_value = Linear(size, 2 * size, bias=config.use_bias)
+        self.out = Linear(size, size, bias=config.use_bias)
         self.weights_dropout = Dropout(config.attention_dropout)
 
     def forward(self, x: Float[Tensor, "tokens hidden"], memory: Memory) -> Float[Tensor, "tokens hidden"]:

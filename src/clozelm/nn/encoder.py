@@ -14,6 +14,7 @@ from clozelm.nn.attention import Record
 from clozelm.nn.config import Activation, EncoderConfig
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.layout import Layout
+from clozelm.nn.linear import Linear
 from clozelm.nn.select import fastest
 from clozelm.types import Context, TokenBatch
 
@@ -44,7 +45,7 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(size, eps=config.norm_eps, bias=config.use_bias)
         self.dropout = Dropout(config.dropout)
         is_narrow = config.embedding_size is not None
-        self.project = nn.Linear(size, config.hidden_size) if is_narrow else nn.Identity()
+        self.project = Linear(size, config.hidden_size) if is_narrow else nn.Identity()
 
     def forward(
         self, batch: TokenBatch, tokens: Float[Tensor, "batch seq embedding"] | None = None
@@ -67,8 +68,8 @@ class Attention(nn.Module):
         size = config.hidden_size
         self.num_heads = config.num_heads
         self.is_global = is_global
-        self.qkv = nn.Linear(size, 3 * size, bias=config.use_bias)
-        self.out = nn.Linear(size, size, bias=config.use_bias)
+        self.qkv = Linear(size, 3 * size, bias=config.use_bias)
+        self.out = Linear(size, size, bias=config.use_bias)
         self.weights_dropout = Dropout(config.attention_dropout)
 
     def forward(
@@ -97,8 +98,8 @@ class FeedForward(nn.Module):
         width = config.intermediate_size
         self.is_gated = config.gated
         self.activation = ACTIVATIONS[config.activation]
-        self.up = nn.Linear(config.hidden_size, width * (2 if config.gated else 1), bias=config.use_bias)
-        self.down = nn.Linear(width, config.hidden_size, bias=config.use_bias)
+        self.up = Linear(config.hidden_size, width * (2 if config.gated else 1), bias=config.use_bias)
+        self.down = Linear(width, config.hidden_size, bias=config.use_bias)
 
     def forward(self, x: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
         """Apply to each token by itself."""

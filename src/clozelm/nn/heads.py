@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.encoder import ACTIVATIONS, Encoder, initialise
+from clozelm.nn.linear import Linear, linear
 from clozelm.types import Reading, TokenBatch
 
 
@@ -22,7 +23,7 @@ class MlmHead(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         size = config.embedding_width
-        self.dense = nn.Linear(config.hidden_size, size, bias=config.use_bias)
+        self.dense = Linear(config.hidden_size, size, bias=config.use_bias)
         self.activation = ACTIVATIONS[config.activation]
         self.norm = nn.LayerNorm(size, eps=config.norm_eps, bias=config.use_bias)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
@@ -86,7 +87,7 @@ class MaskedLM(nn.Module):
             hidden = hidden.roll(1, dims=1) if self.reading.ahead else hidden
         else:
             hidden = self.scored_hidden(batch, scored)
-        return nn.functional.linear(self.head.transform(hidden), self.decoder_weight, self.head.bias)
+        return linear(self.head.transform(hidden), self.decoder_weight, self.head.bias)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw all weights anew, as the encoder does."""
@@ -98,8 +99,8 @@ class PairHead(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.classes = nn.Linear(config.hidden_size, 2)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
+        self.classes = Linear(config.hidden_size, 2)
 
     def forward(self, first: Float[Tensor, "count hidden"]) -> Float[Tensor, "count 2"]:
         """Return logits of the classes, given the vectors of [CLS]."""
@@ -112,9 +113,9 @@ class ReplacedHead(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.activation = ACTIVATIONS[config.activation]
-        self.out = nn.Linear(config.hidden_size, 1)
+        self.out = Linear(config.hidden_size, 1)
 
     def forward(self, hidden: Float[Tensor, "*rows hidden"]) -> Float[Tensor, "*rows"]:
         """Return the logit that each token is not the original."""

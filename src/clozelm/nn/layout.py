@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clozelm.nn.attention import Record, attend, rotary_angles, rotate_projection, visible
+from clozelm.nn.attention import Record, attend, rotary_angles, split_heads, visible
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.dropout import Dropout
 from clozelm.nn.select import fastest
@@ -91,16 +91,14 @@ class Layout:
         """Attend within documents; with ``scored_only`` one answer per scored position."""
         kind = self.kinds[is_global]
         qkv = qkv.view(self.rows, self.width, 3, num_heads, -1)
-        if kind.cos is not None and kind.sin is not None:
-            qkv = fastest(rotate_projection)(qkv, kind.cos, kind.sin)
-        query, key, value = qkv.unbind(2)
+        query, key, value = fastest(split_heads)(qkv, kind.cos, kind.sin)
         mask = kind.mask
         if scored_only:
             assert self.scored is not None
             row = torch.arange(self.rows, device=qkv.device)[:, None]
-            query = query[row, self.scored.columns]
+            query = query.transpose(1, 2)[row, self.scored.columns].transpose(1, 2)
             mask = None if mask is None else mask[:, 0][row, self.scored.columns][:, None]
-        heads = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        heads = query, key, value
         mixed = attend(*heads, mask, dropout) if self.record is None else self.record.attend(*heads, mask)
         mixed = mixed.transpose(1, 2).flatten(2)
         if scored_only:

@@ -16,6 +16,7 @@ from clozelm.errors import SettingsError
 from clozelm.nn.config import EncoderConfig
 from clozelm.nn.flops import TRAINING, encoder_flops
 from clozelm.nn.heads import Discriminator, MaskedLM
+from clozelm.nn.linear import linear
 from clozelm.objectives.objective import (
     Example,
     Objective,
@@ -78,7 +79,7 @@ class ReplacedTokens(Objective):
         drawn = []
         for start in range(0, len(vectors), _LOGITS_AT_ONCE):
             part = vectors[start : start + _LOGITS_AT_ONCE]
-            logits = F.linear(part, self.masked_lm.decoder_weight, self.masked_lm.head.bias).float()
+            logits = linear(part, self.masked_lm.decoder_weight, self.masked_lm.head.bias).float()
             reached = logits.softmax(dim=1).cumsum(dim=1)
             wanted = draws[start : start + _LOGITS_AT_ONCE, None].float() * reached[:, -1:]
             drawn.append(torch.searchsorted(reached, wanted, right=True).squeeze(1))

@@ -9,6 +9,6 @@ from typing import Any
 
 from clozelm.nn.fast.gate import geglu
 from clozelm.nn.fast.half_attention import weigh
-from clozelm.nn.fast.rotary import rotate_projection
+from clozelm.nn.fast.heads import split_heads
 
-FAST: dict[str, Callable[..., Any]] = {"geglu": geglu, "rotate_projection": rotate_projection, "weigh": weigh}
+FAST: dict[str, Callable[..., Any]] = {"geglu": geglu, "split_heads": split_heads, "weigh": weigh}
