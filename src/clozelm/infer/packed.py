@@ -33,7 +33,11 @@ def packed_weights(model: nn.Module, tokens: int) -> Iterator[None]:
     if not _pays(model, tokens):
         yield
         return
-    layers = [part for part in model.modules() if type(part) in (nn.Linear, Linear) and "forward" not in vars(part)]
+    layers = [
+        part
+        for part in model.modules()
+        if isinstance(part, nn.Linear) and type(part) in (nn.Linear, Linear) and "forward" not in vars(part)
+    ]
     for layer in layers:
         layer.forward = _forward(layer)  # type: ignore[method-assign, assignment]
     try:
