@@ -31,6 +31,10 @@ SIDES = ("ours", "trainer", "trainer-grouped", "trainer-max", "trainer-best")
 def main() -> None:
     options = parse_options()
     if options.side:
+        if options.side == "ours":
+            from clozelm.process import tune_process
+
+            tune_process()  # as the cloze command does
         import torch
 
         torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # the first one imports the compiler for seconds

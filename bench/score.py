@@ -1,4 +1,4 @@
-"""Compare scoring sentences with the two usual ways through `transformers`: same sentences, weights, machine, fp32.
+"""Compare scoring sentences with the two usual ways through `transformers`: same sentences, weights, machine.
 
     python -m bench.score --model ../shared/checkpoints/rxnfp-bert-mlm --sentences 100
     python -m bench.score --sentences 32            a random BERT base under the tokenizer of bert-base-uncased
@@ -26,7 +26,7 @@ from clozelm.infer.score import Scorer
 from clozelm.nn.heads import MaskedLM
 from clozelm.text.tokenizer import Tokenizer
 
-TOLERANCE = 1e-4  # relative, of a sentence's log-probability
+TOLERANCES = {"fp32": 1e-4, "bf16": 5e-2}  # relative, of a sentence's log-probability
 
 
 def main() -> None:
@@ -36,6 +36,9 @@ def main() -> None:
         directory = options.model or _random_base(options.shared, Path(folder) / "model")
         loaded = hub.load(directory)
         stock = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.float32).eval()
+        half = AutoModelForMaskedLM.from_pretrained(directory, dtype=torch.bfloat16).eval()
+    if options.precision == "bf16":
+        loaded.model.to(torch.bfloat16)
     scorer = Scorer(loaded.model, loaded.tokenizer, method="original")
     sentences = _sentences(options.shared, options.sentences)
     encoded = [_with_specials(loaded.tokenizer, sentence) for sentence in sentences]
@@ -45,6 +48,8 @@ def main() -> None:
     }
     ways["batch"] = lambda: [_batch(stock, ids, mask_id) for ids in encoded]
     ways["loop"] = lambda: [_loop(stock, ids, mask_id) for ids in encoded]
+    if options.precision == "bf16":
+        ways["batch bf16"] = lambda: [_batch(half, ids, mask_id) for ids in encoded]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     values: dict[str, list[float]] = {}
     with torch.inference_mode():
@@ -54,18 +59,18 @@ def main() -> None:
                 values[name] = way()
                 seconds[name].append(time.process_time() - started)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    _report(medians, values, len(sentences))
+    _report(medians, values, len(sentences), TOLERANCES[options.precision])
 
 
-def _report(medians: dict[str, float], values: dict[str, list[float]], count: int) -> None:
+def _report(medians: dict[str, float], values: dict[str, list[float]], count: int, tolerance: float) -> None:
     ours = {name: value for name, value in medians.items() if name.startswith("clozelm")}
     best = min(ours, key=lambda name: ours[name])
     for name, seconds in medians.items():
         print(f"{name:14} {count / seconds:8.1f} sentences/s  {seconds:8.2f} s")
-    for name in ("batch", "loop"):
+    for name in medians.keys() - ours.keys():
         apart = np.abs(np.array(values[name]) / np.array(values[best]) - 1).max()
         print(f"{best} is {medians[name] / medians[best]:.2f} times as fast as {name}; values within {apart:.1e}")
-        assert apart < TOLERANCE, "the ways do not give the same numbers"
+        assert apart < tolerance, "the ways do not give the same numbers"
 
 
 def _ours(scorer: Scorer, sentences: list[str], tokens_per_batch: int) -> list[float]:
@@ -119,6 +124,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="holds data/ and checkpoints/")
     parser.add_argument("--sentences", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=TOLERANCES, default="fp32", help="of ours; bf16: a peer in bf16 too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens-per-batch", type=int, nargs="+", default=[rectangles.TOKENS_PER_BATCH])
     return parser.parse_args()

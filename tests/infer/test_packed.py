@@ -35,6 +35,16 @@ def test_the_same_answers_also_after_a_change(family: str) -> None:
     assert changed == pytest.approx(numbers(FillMask(fresh, tiny_models.wordpiece())(TEXT)), abs=1e-5)
 
 
+def test_in_bf16_where_the_machine_has_it() -> None:
+    model = tiny_models.tiny_model("bert").bfloat16()
+    fill = FillMask(model, tiny_models.wordpiece())
+    first = numbers(fill(TEXT))
+    for _ in range(6):
+        assert numbers(fill(TEXT)) == pytest.approx(first, abs=0.05)
+    layers = [part for part in model.modules() if isinstance(part, torch.nn.Linear)]
+    assert all(layer in packed._packed for layer in layers) == packed._has_onednn(torch.bfloat16)
+
+
 def test_not_while_training_nor_for_many_tokens() -> None:
     for model, texts in (
         (tiny_models.tiny_model("bert").train(), [TEXT]),

@@ -9,9 +9,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clozelm.nn.linear import Linear
+from clozelm.nn.linear import Linear, missing_rows
 
 MOST_TOKENS = 128
 _CALLS_BEFORE = 4
@@ -27,8 +28,8 @@ def packed_weights(model: nn.Module, tokens: int) -> Iterator[None]:
 
     A product of a few rows with a large matrix spends half its time on rearranging the matrix, which is done once
     here. The copies take as much memory as the weights, live as long as the model and are made anew when a weight
-    was changed. Nothing happens for more than 128 tokens, while a model is trained, on a GPU, below fp32, and where
-    PyTorch lacks oneDNN.
+    was changed. Nothing happens for more than 128 tokens, while a model is trained, on a GPU, in other precisions
+    than fp32 and bf16, and where PyTorch lacks oneDNN.
     """
     if not _pays(model, tokens):
         yield
@@ -49,7 +50,7 @@ def packed_weights(model: nn.Module, tokens: int) -> Iterator[None]:
 
 def _pays(model: nn.Module, tokens: int) -> bool:
     first = next(model.parameters())
-    is_able = first.device.type == "cpu" and first.dtype == torch.float32 and _has_onednn()
+    is_able = first.device.type == "cpu" and _has_onednn(first.dtype)
     if tokens > MOST_TOKENS or model.training or not is_able:
         return False
     _calls[model] = _calls.get(model, 0) + 1
@@ -57,11 +58,15 @@ def _pays(model: nn.Module, tokens: int) -> bool:
 
 
 @cache
-def _has_onednn() -> bool:
+def _has_onednn(dtype: torch.dtype) -> bool:
     is_there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return is_there and all(
-        hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
-    )
+    names = ["_linear_pointwise", "_reorder_linear_weight"]
+    if dtype == torch.bfloat16:
+        names.append("_is_mkldnn_bf16_supported")
+    elif dtype != torch.float32:
+        return False
+    is_there = is_there and all(hasattr(torch.ops.mkldnn, name) for name in names)
+    return is_there and (dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 def _forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
@@ -73,7 +78,9 @@ def _forward(layer: nn.Linear) -> Callable[[Tensor], Tensor]:
     bias = None if layer.bias is None else layer.bias.detach()
 
     def forward(x: Tensor) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, form, bias, "none", [], "")
-        return out
+        missing = missing_rows(x)
+        given = F.pad(x, (0, 0, 0, missing)) if missing else x
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(given, form, bias, "none", [], "")
+        return out[: len(x)] if missing else out
 
     return forward

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+_MOST_ROWS = 2048  # beyond them copying the rows costs as much as the program
+
 
 def linear(
     x: Float[Tensor, "*rows width"], weight: Float[Tensor, "out width"], bias: Float[Tensor, "out"] | None = None
@@ -22,9 +24,11 @@ def missing_rows(x: Float[Tensor, "*rows width"]) -> int:
     """Return how many rows of zeros round ``x`` up to one of eight sizes between powers of two.
 
     In bf16 on a CPU, oneDNN makes a program for every size it has not met, in 4 to 15 milliseconds, often longer
-    than the product takes. The number of predictions differs in every batch. Elsewhere nothing is rounded.
+    than the product takes. The number of predictions differs in every batch. Elsewhere, and for many rows, nothing
+    is rounded.
     """
-    if x.dim() != 2 or x.dtype != torch.bfloat16 or x.device.type != "cpu" or torch.compiler.is_compiling():
+    is_half_on_cpu = x.dtype == torch.bfloat16 and x.device.type == "cpu"
+    if x.dim() != 2 or not is_half_on_cpu or len(x) > _MOST_ROWS or torch.compiler.is_compiling():
         return 0
     return -len(x) % (1 << max(0, len(x).bit_length() - 4))
 
