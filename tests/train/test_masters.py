@@ -1,5 +1,7 @@
 """Masters of full precision: plain training when nothing is rounded, small steps kept when it is."""
 
+import copy
+
 import pytest
 import torch
 
@@ -89,3 +91,25 @@ def test_masters_of_another_model_are_refused():
     masters = Masters(_model(), torch.bfloat16)
     with pytest.raises(ValueError, match="masters of other parameters"):
         masters.load_state_dict({"weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_exact_weights_are_their_own_masters(name):
+    """They stay in fp32, are trained as the others, and continue bit by bit."""
+    table = "encoder.embeddings.positions.weight"
+    model, resumed = _model(), _model()
+    masters = Masters(model, torch.bfloat16, [table])
+    optimisers = build(model, name=name, masters=masters, **SETTINGS)
+    before = model.get_parameter(table).detach().clone()
+    _train(model, optimisers, range(2))
+    assert model.get_parameter(table).dtype == torch.float32
+    assert model.head.bias.dtype == torch.bfloat16
+    assert masters.tensors[table] is model.get_parameter(table)
+    assert not torch.equal(model.get_parameter(table), before)
+    assert not any(tensor.requires_grad for tensor in masters.state_dict().values())
+    again = build(resumed, name=name, masters=Masters(resumed, torch.bfloat16, [table]), **SETTINGS)
+    again.load_state_dict(copy.deepcopy(optimisers.state_dict()))
+    _train(model, optimisers, range(2, 4))
+    _train(resumed, again, range(2, 4))
+    for key, parameter in model.named_parameters():
+        assert torch.equal(parameter, resumed.get_parameter(key)), key

@@ -56,6 +56,7 @@ class Embeddings(nn.Module):
             x = x + self.positions(batch.positions + self.first_position)
         if self.segments is not None:
             x = x + (self.segments.weight[0] if batch.segment_ids is None else self.segments(batch.segment_ids))
+        x = x.to(self.norm.weight.dtype)  # tables may be kept in fp32 where the rest is rounded
         out: Tensor = self.project(self.dropout(self.norm(x)))
         return out
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from clozelm.errors import SettingsError
+from clozelm.nn.classifier import Classifier
 from clozelm.nn.encoder import initialise
 from clozelm.nn.lora import add_lora
 from clozelm.nn.prompt import TaskModel
@@ -46,6 +47,15 @@ def learning_rate(settings: OptimSettings, hidden_size: int) -> float:
     The rule meets BERT's rates at 768 and 1024; small encoders need far more than in proportion (docs/LOG.md).
     """
     return settings.learning_rate or min(_BASE_RATE * (_BASE_WIDTH / hidden_size) ** 2, _MOST_RATE)
+
+
+def tables(model: TaskModel) -> list[str]:
+    """Return the names of embeddings that are only looked up: rounding all of them costs more than it saves.
+
+    A prompt's answers are products with the table, so it has none.
+    """
+    named = model.named_modules() if isinstance(model, Classifier) else ()
+    return [f"{name}.weight" for name, part in named if isinstance(part, nn.Embedding)]
 
 
 def build_optimisers(model: TaskModel, settings: OptimSettings, masters: Masters | None) -> Optimisers:

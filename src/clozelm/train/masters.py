@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +13,18 @@ class Masters:
 
     A learning rate's step is far below bf16's resolution of 2^-8; added to the rounded weights it would
     vanish, added to the masters it counts (Micikevicius et al. 2018, 3.1). Every floating-point parameter
-    of ``model`` is converted to ``dtype``, in place; gradients of micro-batches are summed in fp32.
+    of ``model`` is converted to ``dtype``, in place; gradients of micro-batches are summed in fp32. Those named in
+    ``exact`` stay as they are and are their own masters.
 
     Relations: with ``dtype`` fp32 equals training without masters.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        self._working = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+    def __init__(self, model: nn.Module, dtype: torch.dtype, exact: Collection[str] = ()) -> None:
+        weights = {name: p for name, p in model.named_parameters() if p.is_floating_point()}
+        self._working = {name: p for name, p in weights.items() if name not in exact}
         self.tensors: dict[str, Tensor] = {
-            name: p.detach().to(torch.float32, copy=True) for name, p in self._working.items()
+            name: p.detach().to(torch.float32, copy=True) if name in self._working else p
+            for name, p in weights.items()
         }
         for parameter in self._working.values():
             parameter.data = parameter.data.to(dtype)
@@ -42,11 +45,11 @@ class Masters:
     @torch.no_grad()
     def publish(self) -> None:
         """Round the masters into the model."""
-        torch._foreach_copy_(list(self._working.values()), list(self.tensors.values()))
+        torch._foreach_copy_(list(self._working.values()), [self.tensors[name] for name in self._working])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the masters by their parameter's name."""
-        return dict(self.tensors)
+        return {name: tensor.detach() for name, tensor in self.tensors.items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

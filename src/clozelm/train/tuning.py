@@ -29,7 +29,7 @@ from clozelm.tasks.task import Answers, Task
 from clozelm.text.atomic import check_writable, disk_errors
 from clozelm.train import checkpoint
 from clozelm.train.denormals import start_threads
-from clozelm.train.finetune_model import build_optimisers, prepare
+from clozelm.train.finetune_model import build_optimisers, prepare, tables
 from clozelm.train.finetune_settings import FinetuneSettings
 from clozelm.train.hardware import DTYPES, choose_device, choose_precision
 from clozelm.train.journal import JOURNAL, Journal
@@ -76,7 +76,8 @@ class Tuning(Generic[ExampleT]):
         self.model: TaskModel = start.model
         prepare(self.model, settings.model, settings.run.seed)
         self.model.to(self.device)
-        self.masters = Masters(self.model, DTYPES[self.precision]) if self.precision != "fp32" else None
+        is_low = self.precision != "fp32"
+        self.masters = Masters(self.model, DTYPES[self.precision], tables(self.model)) if is_low else None
         self.optimisers = build_optimisers(self.model, settings.optim, self.masters)
         self.metric = settings.evaluation.metric or task.metric
         self._encode()
