@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from clozelm.errors import ClozeError, ModelError, SettingsError
 from clozelm.families import FAMILIES
@@ -77,6 +78,21 @@ def test_save_and_load(model: Model, tmp_path: Path) -> None:
     assert again.family is model.family
     assert again.fill("a [MASK]") == model.fill("a [MASK]")
     assert again.encoder is again.masked_lm.encoder
+
+
+def test_in_half_precision(model: Model, tmp_path: Path) -> None:
+    """Answers, sentences and explanations are those of fp32 to two digits."""
+    model.save(tmp_path / "a")
+    rough = load(tmp_path / "a", precision="bf16")
+    assert rough.encoder.layers[0].attention.out.weight.dtype == torch.bfloat16
+    exact = {one.id: one.probability for one in model.fill("a [MASK] sat", top=20)[0]}
+    for one in rough.fill("a [MASK] sat", top=5)[0]:
+        assert one.probability == pytest.approx(exact[one.id], rel=0.05)
+    assert rough.score("the cat sat").log_probability == pytest.approx(
+        model.score("the cat sat").log_probability, rel=0.02
+    )
+    with pytest.raises(SettingsError, match=r"^precision='fp8' is none of fp32, bf16\.$"):
+        load(tmp_path / "a", precision="fp8")  # type: ignore[arg-type]
 
 
 def test_a_run_directory_holds_its_model(model: Model, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from clozelm import hub
+from clozelm.errors import SettingsError
 from clozelm.families import Family
 from clozelm.infer.fill_mask import Candidate, Filled, FillMask
 from clozelm.infer.score import Method, Score, Scorer
@@ -18,6 +19,7 @@ from clozelm.nn.heads import MaskedLM
 from clozelm.shipped import STARTER
 from clozelm.text.tokenizer import Tokenizer
 from clozelm.text.valid import check_whole, checked_text, checked_texts
+from clozelm.train.hardware import DTYPES
 
 if TYPE_CHECKING:
     from clozelm.explain.explain import Explanation
@@ -170,12 +172,15 @@ class Model:
         return self
 
 
-def load(path: str | Path = STARTER, *, device: str = "cpu") -> Model:
+def load(path: str | Path = STARTER, *, device: str = "cpu", precision: Literal["fp32", "bf16"] = "fp32") -> Model:
     """Open a Hugging Face directory of a supported family, or a run, which holds one as ``model``.
 
-    Without a path opens the starter, the English model that ships with the package.
+    Without a path opens the starter, the English model that ships with the package. In ``bf16`` it is up to three
+    times as fast where the machine has such instructions, and probabilities have two to three digits.
     """
-    loaded = hub.load(hub.model_directory(path))
+    if precision not in DTYPES:
+        raise SettingsError(f"precision={precision!r} is none of {', '.join(DTYPES)}.")
+    loaded = hub.load(hub.model_directory(path), dtype=DTYPES[precision])
     return Model(moved(loaded.model, device), loaded.tokenizer, loaded.family)
 
 
