@@ -59,6 +59,7 @@ def parse_options() -> argparse.Namespace:
     parse.add_argument("--batch-size", type=int, default=32)
     parse.add_argument("--max-length", type=int, default=128)
     parse.add_argument("--rate-factor", type=float, default=1.0, help="of the default learning rate")
+    parse.add_argument("--precision", choices=("fp32", "bf16", "auto"), default="fp32")
     parse.add_argument("--inner", action="store_true", help="judge on a tenth of train")
     parse.add_argument("--out", type=Path, required=True)
     parse.add_argument("--png", type=Path, help="draw the curves of the first of --sets")
@@ -116,7 +117,12 @@ def one(options: argparse.Namespace, data: TaskData, directory: str, share: floa
         data.task,
         split,
         epochs=epochs,
-        overrides=[f"data.batch_size={size}", f"data.max_length={options.max_length}", f"run.seed={seed}"],
+        overrides=[
+            f"data.batch_size={size}",
+            f"data.max_length={options.max_length}",
+            f"run.seed={seed}",
+            f"run.precision={options.precision}",
+        ],
         rate_factor=options.rate_factor,
         is_random=directory.startswith(RANDOM),
     )

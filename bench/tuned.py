@@ -30,9 +30,11 @@ def tuning(
 ) -> Tuning[Any]:
     """Return a fine-tuning that looks at the development set once, at its end: nothing is chosen there.
 
-    ``rate_factor`` is of the default learning rate; ``is_random`` draws all weights anew, from the run's seed.
+    It is computed in fp32 unless ``overrides`` say otherwise. ``rate_factor`` is of the default learning rate;
+    ``is_random`` draws all weights anew, from the run's seed.
     """
-    fixed = [f"budget.epochs={epochs}", f"evaluation.every={max(epochs, 1)}", "run.precision=fp32"]
+    fixed = [f"budget.epochs={epochs}", f"evaluation.every={max(epochs, 1)}"]
+    overrides = ["run.precision=fp32", *overrides]
     settings = load(FinetuneSettings, None, [*overrides, *fixed])
     start = new_model(settings, model, task)
     if is_random:
