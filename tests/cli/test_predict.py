@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from clozelm.cli.main import main
 from tests import tiny_tasks
 from tests.cli.conftest import Cloze, Mistake
 from tests.tiny_classifiers import save, tiny_classifier
@@ -46,9 +47,12 @@ def test_bf16_says_what_it_changes(
     classifier: Path, table: Path, cloze: Cloze, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exact = cloze("predict", classifier, table)
-    capsys.readouterr()
-    rounded = cloze("predict", classifier, table, "--precision", "bf16")
-    assert len(rounded.splitlines()) == len(exact.splitlines())
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", str(classifier), str(table), "--precision", "bf16"])
+    assert not caught.value.code
+    rounded = capsys.readouterr()
+    assert len(rounded.out.splitlines()) == len(exact.splitlines())
+    assert rounded.err.startswith("bf16 changes the first 2 answers' probabilities by up to 0.")
 
 
 def test_what_is_read_is_not_written_over(
