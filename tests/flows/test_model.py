@@ -81,7 +81,7 @@ def test_save_and_load(model: Model, tmp_path: Path) -> None:
 
 
 def test_in_half_precision(model: Model, tmp_path: Path) -> None:
-    """Answers, sentences and explanations are those of fp32 to two digits."""
+    """Answers and sentences are those of fp32 to two digits."""
     model.save(tmp_path / "a")
     rough = load(tmp_path / "a", precision="bf16")
     assert rough.encoder.layers[0].attention.out.weight.dtype == torch.bfloat16

@@ -242,6 +242,18 @@ def test_rounded_weights_are_said_to_be_what_they_are(problem: Any, tmp_path: Pa
     assert f"by up to {gap:.4f}" in said
     assert rounded.answers(examples[:2]).logits.shape == (2, found.shape[1])
     assert not any("bf16" in note for note in rounded.notes)  # said once
+    rounded.round_weights()
+    rounded.answers(examples[:2])
+    assert not any("bf16" in note for note in rounded.notes)  # nothing is rounded twice
+
+
+def test_nothing_is_said_of_no_examples(tmp_path: Path) -> None:
+    predictor = opened("bert", "sequence", tmp_path / "m")
+    predictor.round_weights()
+    predictor.answers([])
+    assert predictor.notes == []
+    predictor.answers([TextExample((TEXTS[0],))])
+    assert predictor.notes[-1].startswith("bf16 changes the first 1 answers'")
 
 
 def test_rounded_weights_of_a_tagger(tmp_path: Path) -> None:

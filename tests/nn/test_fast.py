@@ -127,13 +127,30 @@ def test_weigh_in_half_precision_is_as_exact_as_the_fused_kernel(
 
 
 @pytest.mark.parametrize(
-    ("keys", "dtype", "learns"), [(9, "float32", True), (9, "bfloat16", False), (600, "bfloat16", True)]
+    ("dtype", "learns", "most_bytes"), [("float32", True, 1000), ("bfloat16", False, 1000), ("bfloat16", True, 10)]
 )
-def test_weigh_leaves_the_rest_to_the_fused_kernel(keys: int, dtype: str, learns: bool) -> None:
-    query, key, value = (torch.randn(1, 2, keys, 4, dtype=getattr(torch, dtype)) for _ in range(3))
+def test_weigh_leaves_the_rest_to_the_fused_kernel(
+    dtype: str, learns: bool, most_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half_attention, "_MOST_BYTES", most_bytes)
+    query, key, value = (torch.randn(1, 2, 9, 4, dtype=getattr(torch, dtype)) for _ in range(3))
     query.requires_grad_(learns)
     ours, fused = (function(query, key, value, None) for function in (FAST["weigh"], weigh))
     assert torch.equal(ours, fused)
+
+
+@pytest.mark.parametrize("name", ["geglu", "split_heads"])
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_no_gradients_of_gradients(name: str, dtype: torch.dtype) -> None:
+    """They would be wrong, so there are none."""
+    given = next(INPUTS[name]())
+    assert given[0] is not None
+    leaf = given[0].to(dtype, copy=True).requires_grad_()
+    out = FAST[name](leaf.clone(), *given[1:])
+    total = (out[0] if isinstance(out, tuple) else out).square().sum()
+    (gradient,) = torch.autograd.grad(total, leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

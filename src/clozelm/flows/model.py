@@ -176,7 +176,8 @@ def load(path: str | Path = STARTER, *, device: str = "cpu", precision: Literal[
     """Open a Hugging Face directory of a supported family, or a run, which holds one as ``model``.
 
     Without a path opens the starter, the English model that ships with the package. In ``bf16`` it is up to three
-    times as fast where the machine has such instructions, and probabilities have two to three digits.
+    times as fast where the machine has such instructions, and probabilities have two to three digits; ``explain``
+    and ``trace`` look at smaller differences and want ``fp32``.
     """
     if precision not in DTYPES:
         raise SettingsError(f"precision={precision!r} is none of {', '.join(DTYPES)}.")

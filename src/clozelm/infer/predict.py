@@ -80,7 +80,7 @@ class Predictor:
 
     def round_weights(self) -> None:
         """Compute in bf16 from now on; what that changes in the first examples is measured and in their notes."""
-        self._rounds_soon = True
+        self._rounds_soon = next(self.model.parameters()).dtype != torch.bfloat16
 
     def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[Prediction]:
         """Return the prediction for every text or pair."""
@@ -123,13 +123,13 @@ class Predictor:
         sizes = [self.task.num_answers(example) for example in examples]
         self.notes = encoded.notes
         pad_id = tokenizer.vocabulary.pad_id
-        if self._rounds_soon:
+        if self._rounds_soon and examples:
             first = [unit for unit in encoded.units if unit.owner < _TRIED]
             exact = answers(self.model, first, sizes[:_TRIED], pad_id=pad_id).logits
             self.model.to(torch.bfloat16)
+            self._rounds_soon = False
             rough = answers(self.model, first, sizes[:_TRIED], pad_id=pad_id).logits
             self.notes = [*self.notes, self._difference(exact, rough)]
-            self._rounds_soon = False
         return answers(self.model, encoded.units, sizes, pad_id=pad_id)
 
     def _difference(self, exact: NDArray[np.float64], rough: NDArray[np.float64]) -> str:

@@ -90,8 +90,11 @@ def _block(
     top = work.amax(dim=1, keepdim=True)
     picked = work.gather(1, target)
     right = (picked == top).squeeze(1)
-    tied = right.nonzero().squeeze(1)  # the first of equal logits counts as the best
-    right[tied] = work[tied].argmax(dim=1) == labels[tied]
+    if right.device.type == "cpu":
+        tied = right.nonzero().squeeze(1)  # the first of equal logits counts as the best
+        right[tied] = work[tied].argmax(dim=1) == labels[tied]
+    else:
+        right = work.argmax(dim=1) == labels
     work.sub_(top).exp_()
     total = work.sum(dim=1, keepdim=True)
     nats = (total.log() + top - picked).squeeze(1)

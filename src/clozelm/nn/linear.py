@@ -28,7 +28,7 @@ def missing_rows(x: Float[Tensor, "*rows width"]) -> int:
     is rounded.
     """
     is_half_on_cpu = x.dtype == torch.bfloat16 and x.device.type == "cpu"
-    if x.dim() != 2 or not is_half_on_cpu or len(x) > _MOST_ROWS or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or x.dim() != 2 or not is_half_on_cpu or len(x) > _MOST_ROWS:
         return 0
     return -len(x) % (1 << max(0, len(x).bit_length() - 4))
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class _Geglu(torch.autograd.Function):
@@ -19,6 +20,7 @@ class _Geglu(torch.autograd.Function):
         return active * gate
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         wide, active = ctx.saved_tensors
         inner, gate = wide.chunk(2, dim=-1)

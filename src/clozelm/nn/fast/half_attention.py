@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _SCORE_BYTES = 8 << 20  # of fp32 dot products at once, for caches
-_LONGEST = 512  # keys; kept weights grow with their square, and are 6 MB a row of 12 heads here
+_MOST_BYTES = 64 << 20  # of weights that one layer keeps; they grow with the square of the rows' length
 
 
 class _Weigh(torch.autograd.Function):
@@ -33,6 +34,7 @@ class _Weigh(torch.autograd.Function):
         return weights @ value
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value, weights = ctx.saved_tensors
         scale = query.shape[-1] ** -0.5
@@ -57,9 +59,13 @@ def weigh(
     value: Float[Tensor, "batch heads seq size"],
     mask: Bool[Tensor, "batch 1 queries seq"] | None,
 ) -> Float[Tensor, "batch heads queries size"]:
-    """Equal ``clozelm.nn.attention.weigh``: softmax of scaled dot products, times the values."""
+    """Equal ``clozelm.nn.attention.weigh``: softmax of scaled dot products, times the values.
+
+    Every query must see a key; gradients have no gradients of their own.
+    """
     is_half_on_cpu = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    if is_half_on_cpu and query.requires_grad and torch.is_grad_enabled() and key.shape[2] <= _LONGEST:
+    kept = 2 * query.shape[:3].numel() * key.shape[2]
+    if is_half_on_cpu and query.requires_grad and torch.is_grad_enabled() and kept <= _MOST_BYTES:
         out: Tensor = _Weigh.apply(query, key, value, mask)  # type: ignore[no-untyped-call]
         return out
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
