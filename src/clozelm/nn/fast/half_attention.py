@@ -1,7 +1,8 @@
 """Attention in half precision on a CPU, whose gradient is matrix products over kept weights.
 
 PyTorch's fused attention takes over ten times as long backward as forward there. Written out it is matrix
-products, which such a CPU is fastest at. Dot products and softmax are fp32, as in the fused one; the weights are rounded.
+products, which such a CPU is fastest at. Dot products and softmax are fp32, as in the
+fused one; the weights are rounded.
 """
 
 from __future__ import annotations
