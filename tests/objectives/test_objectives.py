@@ -243,6 +243,12 @@ def test_generator_and_discriminator_share_embeddings(family: str) -> None:
     assert objective.masked_lm.config.hidden_size == objective.discriminator.config.hidden_size // 2
 
 
+def test_a_generator_of_fewer_layers(family: str) -> None:
+    config = tiny_models.tiny_config(family)
+    found = generator_config(config, 1.0, 1)
+    assert found == replace(config, num_layers=1, num_groups=None if config.num_groups is None else 1)
+
+
 def test_a_generator_without_whole_heads_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"generator=0.4 of 32 and 4 heads is no shape"):
         generator_config(tiny_models.tiny_config("electra", num_heads=4), 0.4)

@@ -174,8 +174,13 @@ def test_weights_are_drawn_the_same_for_a_seed(tiny_store: Path) -> None:
 
 
 def test_only_a_family_with_a_discriminator_detects_replaced_tokens(tiny_store: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="needs a family that can hold a discriminator: electra, not bert"):
+    said = "needs a family that can hold a discriminator: electra, modernbert, not bert"
+    with pytest.raises(SettingsError, match=said):
         Run.open(settings("objective.name=rtd", "objective.rtd.generator=0.5"), data=tiny_store, out=tmp_path / "a")
+    said = "makes a generator that modernbert cannot hold: .*objective.rtd.generator=1 and objective.rtd.generator_"
+    narrow = settings("model.family=modernbert", "objective.name=rtd", "objective.rtd.generator=0.5")
+    with pytest.raises(SettingsError, match=said):
+        Run.open(narrow, data=tiny_store, out=tmp_path / "a")
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,41 @@ def test_the_discriminator_opens_in_transformers(stores: dict[str, Path], tmp_pa
         hub.load(tmp_path / "run" / "model")
 
 
+def test_a_discriminator_that_transformers_has_no_class_for(stores: dict[str, Path], tmp_path: Path) -> None:
+    """ModernBERT learns from replaced tokens as well; its encoder and its generator open in `transformers`."""
+    from clozelm.errors import ModelError
+    from clozelm.flows.scoring import open_scorer
+    from clozelm.train.run import Run
+
+    detects = ("objective.name=rtd", "objective.rtd.generator=1", "objective.rtd.generator_layers=2")
+    chosen, store = shrunk("modernbert-tiny", *detects), stores["wordpiece"]
+    tiny_runs.trained(chosen, store, tmp_path / "run")
+    tiny_runs.trained(chosen, store, tmp_path / "cut", stop_after=2)
+    tiny_runs.trained(chosen, store, tmp_path / "cut")
+    tiny_runs.assert_equal_runs(tmp_path / "run", tmp_path / "cut")
+    run = Run.open(chosen, data=store, out=tmp_path / "run")
+    run.close()
+    objective = run.objective.eval()
+    pieces = run.tokenizer.encode("the cats of the house").ids.tolist()
+    batch = tiny_runs.one_row(torch.tensor([[2, *pieces, 3]]))
+    generator = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "generator").eval()
+    encoder, report = transformers.AutoModel.from_pretrained(tmp_path / "run" / "model", output_loading_info=True)
+    assert len(generator.model.layers) == 2 < len(encoder.layers)
+    assert not report["missing_keys"]
+    assert all("discriminator_predictions" in key for key in report["unexpected_keys"])
+    with torch.no_grad():
+        assert (objective.masked_lm(batch) - generator(batch.input_ids).logits).abs().max() <= 2e-5
+        vectors = encoder.eval()(batch.input_ids).last_hidden_state
+        assert (objective.discriminator.encoder(batch) - vectors).abs().max() <= 2e-5
+        logits = objective.discriminator(batch)[0, 1:-1]
+    (score,) = open_scorer(tmp_path / "run" / "model")("the cats of the house")
+    found = torch.tensor([piece.log_probability for piece in score.pieces])
+    assert torch.allclose(found, torch.nn.functional.logsigmoid(-logits), atol=1e-5)
+    assert "has no class for this head" in (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(ModelError, match=r"is a discriminator, which fills no masks: its generator in .*generator"):
+        hub.load(tmp_path / "run" / "model")
+
+
 def test_a_family_without_such_a_head_leaves_it_out(stores: dict[str, Path], tmp_path: Path) -> None:
     chosen = shrunk("roberta-tiny", "objective.name=sop")
     tiny_runs.trained(chosen, stores["bpe"], tmp_path / "run")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from clozelm.errors import ModelError
 from clozelm.families.albert import ALBERT
 from clozelm.families.bert import BERT
@@ -15,7 +18,15 @@ FAMILIES: dict[str, Family] = {
     family.name: family for family in (BERT, ROBERTA, ALBERT, DISTILBERT, ELECTRA, MODERNBERT)
 }
 
-__all__ = ["FAMILIES", "Family", "named"]
+_DISCRIMINATORS = {one.extras["replaced"].architecture for one in FAMILIES.values() if "replaced" in one.extras}
+
+__all__ = ["FAMILIES", "Family", "is_discriminator", "named"]
+
+
+def is_discriminator(config: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is that of a model which finds replaced tokens."""
+    architectures = config.get("architectures")
+    return isinstance(architectures, list) and len(architectures) == 1 and architectures[0] in _DISCRIMINATORS
 
 
 def named(name: str) -> Family:

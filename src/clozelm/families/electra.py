@@ -15,7 +15,17 @@ from clozelm.families.bert import (
     read_fields,
     write_fields,
 )
-from clozelm.families.family import UNUSED, Extra, Family, Spelling, Weight, both, insist, need
+from clozelm.families.family import (
+    DISCRIMINATING,
+    UNUSED,
+    Family,
+    Spelling,
+    Weight,
+    both,
+    insist,
+    need,
+    replaced_head,
+)
 from clozelm.nn.config import EncoderConfig
 from clozelm.vocab import Vocabulary
 
@@ -94,16 +104,8 @@ ELECTRA = Family(
         base="electra.",
         parts=("embeddings.", "encoder.", "embeddings_project."),
         old=OLD_NORMS,
-        unused=UNUSED + r"|^discriminator_predictions\.",
+        unused=UNUSED + DISCRIMINATING,
         twins={"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
     ),
-    extras={
-        "replaced": Extra(
-            "ElectraForPreTraining",
-            (
-                *both("replaced.dense", "discriminator_predictions.dense"),
-                *both("replaced.out", "discriminator_predictions.dense_prediction"),
-            ),
-        )
-    },
+    extras={"replaced": replaced_head("ElectraForPreTraining", is_stock=True)},
 )

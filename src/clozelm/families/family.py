@@ -18,6 +18,7 @@ _HEAD = "head."  # of names here: the head for masked language modelling
 
 # What released files of any family hold besides: index buffers, and heads of tasks.
 UNUSED = r"position_ids$|^(pre_)?classifier\.|^qa_outputs\.|^dropout\."
+DISCRIMINATING = r"|^discriminator_predictions\."
 
 # The stock names of activations, the one written first; all spellings of a row compute the same function.
 _ACTIVATION_NAMES: dict[Activation, tuple[str, ...]] = {
@@ -60,10 +61,23 @@ class Spelling:
 
 @dataclass(frozen=True)
 class Extra:
-    """A second pretraining head that the family's stock code knows, and the architecture that carries it."""
+    """A second pretraining head that the family's files hold, and the architecture that carries it.
+
+    ``is_stock`` says whether ``transformers`` has a class for it; without one it opens the encoder.
+    """
 
     architecture: str
     weights: tuple[Weight, ...]
+    is_stock: bool = True
+
+
+def replaced_head(architecture: str, *, is_stock: bool) -> Extra:
+    """Return the head for replaced tokens, with ELECTRA's names for its weights."""
+    weights = (
+        *both("replaced.dense", "discriminator_predictions.dense"),
+        *both("replaced.out", "discriminator_predictions.dense_prediction"),
+    )
+    return Extra(architecture, weights, is_stock)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from clozelm.errors import ModelError
 from clozelm.families.family import (
+    DISCRIMINATING,
     UNUSED,
     Family,
     Spelling,
@@ -14,6 +15,7 @@ from clozelm.families.family import (
     insist,
     need,
     read_activation,
+    replaced_head,
     shape,
     write_activation,
 )
@@ -210,7 +212,8 @@ MODERNBERT = Family(
     spelling=Spelling(
         base="model.",
         parts=("embeddings.", "layers.", "final_norm."),
-        unused=UNUSED,
+        unused=UNUSED + DISCRIMINATING,
         twins={"decoder.weight": "model.embeddings.tok_embeddings.weight"},
     ),
+    extras={"replaced": replaced_head("ModernBertForReplacedTokens", is_stock=False)},
 )

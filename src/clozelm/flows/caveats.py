@@ -11,7 +11,8 @@ def caveats(settings: PretrainSettings) -> dict[str, str]:
     """Return by the name of a measure what must be said of it where such an arm is compared with a masked model."""
     name = settings.objective.name
     if name == "rtd":
-        smaller = " smaller and" if settings.objective.rtd.generator < 1.0 else ""
+        section = settings.objective.rtd
+        smaller = " smaller and" if section.generator < 1.0 or section.generator_layers is not None else ""
         said = f"that of its generator, which is{smaller} not the model that is kept"
         verdict = "by the verdicts of its discriminator, which are no probabilities"
         return dict.fromkeys((*_FILLED, "sentence_bits"), said) | {"pairs": verdict}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clozelm.errors import ClozeError
 from clozelm.explain.habits import Habits, LatePositions, habits, late_positions
 from clozelm.explain.weights import FileFacts, WeightFacts, file_facts, weight_facts
-from clozelm.families import Family
+from clozelm.families import Family, is_discriminator
 from clozelm.flows.doctor_finding import Check, Finding, NotCheckedError
 from clozelm.flows.doctor_store import StoreFacts
 from clozelm.hub.labels import kind_of
@@ -58,7 +58,7 @@ class ModelFacts:
     @property
     def fills_masks(self) -> bool:
         """Whether the file claims to fill masks; classifiers and discriminators do not."""
-        return kind_of(self.config) is None and self.config.get("architectures") != ["ElectraForPreTraining"]
+        return kind_of(self.config) is None and not is_discriminator(self.config)
 
     def opened(self) -> Loaded:
         """Return the model, or say that what is asked cannot be checked."""

@@ -44,7 +44,7 @@ def model_card(
     if not is_stock:
         rows["reads"] = reading.words
     fills = isinstance(model, MaskedLM) and has_head
-    what, use = (_FILLS, _use(tokenizer, is_stock=is_stock)) if fills else (_DETECTS, _USE_DETECT)
+    what, use = (_FILLS, _use(tokenizer, is_stock=is_stock)) if fills else (_DETECTS, _use_detector(family))
     if not has_head:
         what, use = _ENCODES, _USE_ENCODE
     card = _CARD.format(
@@ -132,6 +132,11 @@ def continued_card(card: str, heading: str, facts: Mapping[str, Any]) -> str:
     """Return a card as its maker wrote it, licence and all, with one more section of ``facts``."""
     table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in facts.items())
     return f"{card.rstrip()}\n\n## {heading}\n\n| | |\n|---|---|\n{table}\n"
+
+
+def _use_detector(family: Family) -> str:
+    extra = family.extras.get("replaced")
+    return _USE_DETECT if extra is not None and extra.is_stock else _USE_DETECT_OURS + _USE_ENCODE
 
 
 def _use(tokenizer: Tokenizer, *, is_stock: bool) -> str:
@@ -242,6 +247,16 @@ model = AutoModelForPreTraining.from_pretrained("this directory")
 tokenizer = AutoTokenizer.from_pretrained("this directory")
 model(**tokenizer("Some text to look at.", return_tensors="pt")).logits > 0
 ```
+"""
+
+_USE_DETECT_OURS = """```python
+from clozelm.flows.scoring import open_scorer
+
+next(open_scorer("this directory")("Some text to look at.")).pieces
+```
+
+`transformers` has no class for this head; it opens the encoder:
+
 """
 
 _GIVES: dict[tuple[TaskKind, Problem], str] = {

@@ -1,9 +1,10 @@
-"""Open an ELECTRA discriminator, which has a head for replaced tokens and none for masked ones."""
+"""Open a discriminator, which has a head for replaced tokens and none for masked ones."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from clozelm import families
 from clozelm.errors import ModelError
 from clozelm.hub.load import family_of, fitting_tokenizer, read_config
 from clozelm.hub.weights import check_shapes, read_tensors
@@ -13,7 +14,7 @@ from clozelm.text.tokenizer import Tokenizer
 
 def is_discriminator(directory: Path) -> bool:
     """Whether a model directory says that it holds a discriminator."""
-    return read_config(directory).get("architectures") == ["ElectraForPreTraining"]
+    return families.is_discriminator(read_config(directory))
 
 
 def load_discriminator(directory: str | Path) -> tuple[Discriminator, Tokenizer]:
@@ -24,7 +25,7 @@ def load_discriminator(directory: str | Path) -> tuple[Discriminator, Tokenizer]
     tensors = read_tensors(directory)
     heads = family.read_extras(tensors)
     if "replaced" not in heads:
-        raise ModelError(f"{directory} has no head for replaced tokens: only ELECTRA discriminators do.")
+        raise ModelError(f"{directory} has no head for replaced tokens: only discriminators do.")
     try:
         model = Discriminator(family.read_config(config))
         state, _ = family.from_stock(tensors, model.config, encoder_only=True)

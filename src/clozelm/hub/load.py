@@ -14,7 +14,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from clozelm.errors import ModelError
-from clozelm.families import FAMILIES, Family, named
+from clozelm.families import FAMILIES, Family, is_discriminator, named
 from clozelm.hub.fetch import hint
 from clozelm.hub.labels import kind_of
 from clozelm.hub.weights import READING, read_tensors, read_weights
@@ -136,7 +136,7 @@ def _refuse_other_heads(config: dict[str, Any], directory: Path) -> None:
             f"{directory} is a classifier ({config['architectures'][0]}), which fills no masks: `cloze predict` "
             "gives its labels."
         )
-    if config.get("architectures") == ["ElectraForPreTraining"]:
+    if is_discriminator(config):
         generator = directory.parent / "generator"
         there = f"its generator in {generator} does" if generator.is_dir() else "open its generator instead"
         raise ModelError(f"{directory} is a discriminator, which fills no masks: {there}.")

@@ -90,7 +90,7 @@ class Scorer:
     copy of the text (Kauf & Ivanova 2023, "A better way to do masked language model scoring"); ``original`` hides
     the piece alone (Salazar et al. 2020, "Masked language model scoring", 2.1), which finds long words too
     probable. ``causal`` is the likelihood by the chain rule, from one pass of a model that reads from left to
-    right and predicts the next piece. ``replaced`` sums log(1 - p(replaced)) over what an ELECTRA discriminator
+    right and predicts the next piece. ``replaced`` sums log(1 - p(replaced)) over what a discriminator
     says of the text in one pass: no likelihood, but it orders sentences by how natural they are. ``sentinel`` asks
     an encoder-decoder (T5) for each piece in turn, a sentinel in its place: p is that of the piece as the first of
     an answer that might be longer.

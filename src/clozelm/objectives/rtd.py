@@ -33,17 +33,24 @@ _LOGITS_AT_ONCE = 512
 class ReplacedTokens(Objective):
     """Terms ``mlm`` (of the generator) and ``rtd`` (of the discriminator, on every token).
 
-    ``masked_lm`` is the generator, ``generator`` times as wide as the discriminator of ``config``; the two share
-    their embeddings (3.2). No gradient flows through the drawn pieces. A piece that is drawn as it was counts as
-    original.
+    ``masked_lm`` is the generator, ``generator`` times as wide as the discriminator of ``config``, or of fewer
+    layers (DeBERTaV3, He et al. 2021, 3.1); the two share their embeddings (3.2). No gradient flows through the
+    drawn pieces. A piece that is drawn as it was counts as original.
     """
 
     draws = True
 
-    def __init__(self, config: EncoderConfig, *, generator: float = 0.25, weight: float = 50.0) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        *,
+        generator: float = 0.25,
+        generator_layers: int | None = None,
+        weight: float = 50.0,
+    ) -> None:
         super().__init__()
         self.discriminator = Discriminator(config)
-        self.masked_lm = MaskedLM(generator_config(config, generator))
+        self.masked_lm = MaskedLM(generator_config(config, generator, generator_layers))
         ours, shared = self.masked_lm.encoder.embeddings, self.discriminator.encoder.embeddings
         ours.tokens, ours.positions = shared.tokens, shared.positions
         ours.segments, ours.norm = shared.segments, shared.norm
@@ -101,16 +108,22 @@ class ReplacedTokens(Objective):
         return [Stored("model", self.discriminator, {}), Stored("generator", self.masked_lm, {})]
 
 
-def generator_config(config: EncoderConfig, fraction: float) -> EncoderConfig:
-    """Return the encoder of the generator: ``fraction`` of the width, of the heads and of the perceptron."""
+def generator_config(config: EncoderConfig, fraction: float, layers: int | None = None) -> EncoderConfig:
+    """Return the encoder of the generator: ``fraction`` of the width, of the heads and of the perceptron.
+
+    It has as many layers as the discriminator, or ``layers``.
+    """
     hidden_size, num_heads = round(config.hidden_size * fraction), max(1, round(config.num_heads * fraction))
     if hidden_size < 1 or hidden_size % num_heads:
         raise SettingsError(
             f"objective.rtd.generator={fraction} of {config.hidden_size} and {config.num_heads} heads is no shape: "
             "choose a fraction that leaves whole heads (1/4 in ELECTRA)."
         )
+    num_layers = layers or config.num_layers
     return replace(
         config,
+        num_layers=num_layers,
+        num_groups=None if config.num_groups is None else min(config.num_groups, num_layers),
         hidden_size=hidden_size,
         num_heads=num_heads,
         intermediate_size=max(1, round(config.intermediate_size * fraction)),

@@ -8,7 +8,7 @@ import torch
 
 from clozelm.data.cooccurrence import cooccurrences
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError, SettingsError
+from clozelm.errors import DataError, ModelError, SettingsError
 from clozelm.families import FAMILIES
 from clozelm.hub.load import Loaded, load, model_directory
 from clozelm.masking.sentinels import most_sentinels
@@ -135,8 +135,17 @@ def _detection(
         raise SettingsError(
             f"objective.name=rtd needs a family that can hold a discriminator: {able}, not {family.name}."
         )
-    detector = ReplacedTokens(config, generator=section.generator, weight=section.weight)
-    family.write_config(detector.masked_lm.config, tokenizer.vocabulary)  # the generator is saved as well
+    detector = ReplacedTokens(
+        config, generator=section.generator, generator_layers=section.generator_layers, weight=section.weight
+    )
+    try:
+        family.write_config(detector.masked_lm.config, tokenizer.vocabulary)  # the generator is saved as well
+    except ModelError as error:
+        raise SettingsError(
+            f"objective.rtd.generator={section.generator} makes a generator that {family.name} cannot hold: "
+            f"{error} A generator may also be smaller by its layers: objective.rtd.generator=1 and "
+            f"objective.rtd.generator_layers={max(1, config.num_layers // 2)}."
+        ) from None
     initialise(detector, config.init_std, generator)
     if settings.model.look_beside:
         look_beside(detector.discriminator.encoder, generator)

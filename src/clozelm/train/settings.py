@@ -94,6 +94,9 @@ class RtdSettings(Section):
     """Replaced-token detection."""
 
     generator: float = setting(0.25, "Width of the generator as a share.", "Clark et al. 2020, 3.2", gt=0.0, le=1.0)
+    generator_layers: int | None = setting(
+        None, "Layers of the generator; none = as many as the discriminator.", "He et al. 2021: half", ge=1, le=1000
+    )
     weight: float = setting(50.0, "Weight of the discriminator's loss.", "Clark et al. 2020, A", gt=0.0)
 
 
