@@ -57,6 +57,14 @@ def test_the_best_collocations_are_shown(cloze: Cloze, tiny_store: Path) -> None
     assert json.loads(cloze("masks", tiny_store, "--json", "--show", 0, *SMALL))["collocations"] is None
 
 
+def test_a_recipe_of_pairs_and_one_without_masks(cloze: Cloze, mistake: Mistake, tiny_store: Path) -> None:
+    assert "[SEP]" in cloze("masks", tiny_store, "--recipe", "bert-tiny", "--tokens", 1500)
+    said = mistake("masks", tiny_store, "--recipe", "tiny", "--set", "objective.name=clm")
+    assert "no masks to look at" in said
+    out = cloze("masks", tiny_store, "--set", "objective.name=hybrid", "--show", 0, *SMALL)
+    assert "a share objective.hybrid.causal of these rows from left to right, unmasked" in " ".join(out.split())
+
+
 def test_settings_reach_the_masks(cloze: Cloze, tiny_store: Path) -> None:
     common = ("masks", tiny_store, "--json", "--show", 0, *SMALL)
     found = json.loads(cloze(*common, "--set", "masking.corruption.mask=1", "--set", "masking.corruption.random=0"))

@@ -23,6 +23,19 @@ from clozelm.train.settings import PretrainSettings
             {"masked_loss", "sentence_bits", "pairs"},
             "which is not the model",
         ),
+        (
+            {"objective": {"name": "rtd", "rtd": {"generator": 1.0, "generator_layers": 2}}},
+            {"masked_loss", "sentence_bits", "pairs"},
+            "which is smaller and not",
+        ),
+        (
+            {
+                "model": {"num_layers": 2},
+                "objective": {"name": "rtd", "rtd": {"generator": 1, "generator_layers": 2}},
+            },
+            {"masked_loss", "sentence_bits", "pairs"},
+            "which is not the model",
+        ),
         ({"objective": {"name": "clm"}}, {"bits_per_byte", "sentence_bits"}, "nothing after it"),
         ({"objective": {"name": "span_corruption"}}, {"sentence_bits", "pairs"}, "its decoder is asked"),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clozelm.data.store import TokenStore
 from clozelm.errors import DataError, SettingsError
 from clozelm.flows import compare
 from clozelm.flows.compare_settings import load_comparison
@@ -108,13 +109,38 @@ def test_the_budget_is_equal(
         assert not again.unfinished
 
 
-def test_flops_of_less_than_a_step_are_refused(tiny_store: Path, tmp_path: Path) -> None:
-    comparison = load_comparison(recipe(tmp_path, budget="flops", amount=1e-300))
-    with pytest.raises(
-        SettingsError, match=r"compare.amount=1e-300 is less than the .* of one step of arm 'uniform'"
-    ):
+def test_minutes_are_a_budget(tiny_store: Path, tmp_path: Path) -> None:
+    """Each run fixes as many steps as fit into its minutes, and every one is trained to its end."""
+    comparison = load_comparison(recipe(tmp_path, budget="minutes", amount=0.02, seeds=[0]))
+    plan = started(comparison, tiny_store, tmp_path / "out")
+    assert not plan.unfinished
+    assert all(job.settings.budget.minutes == 0.02 for job in plan.jobs)
+
+
+@pytest.mark.parametrize(("budget", "amount"), [("flops", "1e-300"), ("tokens", "255")])
+def test_less_than_a_step_is_refused(budget: str, amount: str, tiny_store: Path, tmp_path: Path) -> None:
+    comparison = load_comparison(recipe(tmp_path, budget=budget, amount=float(amount)))
+    said = rf"compare.amount={amount} is less than the .* {budget if budget == 'tokens' else 'FLOPs'} of one step"
+    with pytest.raises(SettingsError, match=said):
         compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("epochs", "warned"), [(0.5, 1), (3.0, 0)])
+def test_masks_that_never_come_again_are_warned_of(
+    epochs: float, warned: int, tiny_store: Path, tmp_path: Path
+) -> None:
+    arms = {
+        "new": {},
+        "static": {
+            "label": "drawn once",
+            "masking": {"dynamic": False, "schedule": "constant", "rate_end": "none"},
+        },
+    }
+    tokens = int(epochs * TokenStore.open(tiny_store).num_tokens)
+    comparison = load_comparison(recipe(tmp_path, arms, budget="tokens", amount=tokens))
+    plan = compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+    assert [line.partition(":")[0] for line in plan.warnings] == ["drawn once"] * warned
 
 
 def test_changed_settings_are_refused_by_arm_and_key(tiny_store: Path, tmp_path: Path) -> None:

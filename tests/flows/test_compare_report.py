@@ -20,6 +20,7 @@ from clozelm.flows.task_data import ClassifyRequest, TagRequest, classify_data, 
 from clozelm.infer.minimal_pairs import minimal_pairs
 from clozelm.infer.score import Scorer
 from clozelm.report.comparison import build
+from clozelm.report.page import page
 from clozelm.report.plots import plots
 from clozelm.settings import load
 from clozelm.text.labelled import Wanted
@@ -327,3 +328,14 @@ def test_every_objective_gets_the_columns_it_can(tiny_store: Path, tmp_path: Pat
     told = "Masked loss; masked accuracy; bits per byte; words right; bits per byte, pseudo of rtd: that of its"
     assert any(each.startswith(f"{told} generator, which is smaller and") for each in result["caveats"])
     assert "set unlike questions side by side" in result["summary"]
+    loss = next(plot for plot in plots(result) if plot.name == "loss-tokens")
+    assert [label for _, label in loss.arms] == ["mlm", "clm*", "rtd*", "hybrid"]
+    assert result["shared"]["model.family"] == "electra"
+    html = page(result)
+    assert "What all arms share" in html
+    assert "* another question, see above" in html
+    notes = " ".join(result["notes"])
+    assert f"Minimal pairs: {pairs}." in notes
+    assert f"judged on {texts}; fine-tuned for 1 epoch." in notes
+    assert "Trained in fp32." in notes
+    assert "sentences and minimal pairs are scored by its decoder" in notes

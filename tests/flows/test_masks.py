@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from clozelm.data.loader import Cursor, RowLoader
 from clozelm.data.prepare import PrepareSettings, prepare
 from clozelm.data.rows import Rows
 from clozelm.data.store import TokenStore
-from clozelm.errors import DataError
+from clozelm.errors import DataError, SettingsError
 from clozelm.flows.mask_figures import Share, interval, mean_of, quantile_of
 from clozelm.flows.masks import MaskReport, draw, look
 from clozelm.masking import IGNORED, Corruption, Masked, mask
@@ -55,10 +55,14 @@ def settings(strategy: str, **more: Any) -> MaskingSettings:
     return load(MaskingSettings, {"strategy": strategy, **more})
 
 
-def masked(store: Path, chosen: MaskingSettings, report: MaskReport) -> tuple[Rows, Masked, Tokenizer]:
+def masked(
+    store: Path, chosen: MaskingSettings, report: MaskReport, pairs: Literal["next", "order"] | None = None
+) -> tuple[Rows, Masked, Tokenizer]:
     """The same rows, masked again by hand."""
     tokenizer = Tokenizer.load(store / "tokenizer")
-    loader = RowLoader(TokenStore.open(store), tokenizer.vocabulary, row_length=report.row_length, seed=report.seed)
+    loader = RowLoader(
+        TokenStore.open(store), tokenizer.vocabulary, row_length=report.row_length, seed=report.seed, pairs=pairs
+    )
     rows, _ = loader.batch(Cursor(report.epoch), report.rows)
     corruption = Corruption(chosen.corruption.mask, chosen.corruption.random)
     whole = load(PretrainSettings, {"masking": chosen.model_dump()})
@@ -100,6 +104,22 @@ def test_the_figures_are_those_of_the_masks(store: Path, strategy: str) -> None:
         assert (share.tokens, share.hidden) == ((which & may_mask).sum(), (which & is_hidden).sum())
     assert report.fates["mask"] == np.mean(answer.input_ids[is_hidden] == tokenizer.vocabulary.mask_id)
     assert report.fates["keep"] == np.mean(answer.input_ids[is_hidden] == rows.input_ids[is_hidden])
+
+
+@pytest.mark.parametrize(("objective", "pairs"), [("nsp", "next"), ("sop", "order")])
+def test_pairs_are_looked_at_as_pairs(store: Path, objective: str, pairs: Literal["next", "order"]) -> None:
+    chosen = settings("uniform")
+    report = look(store, chosen, tokens=2000, seed=1, row_length=LENGTH, objective=objective)
+    rows, answer, tokenizer = masked(store, chosen, report, pairs)
+    may_mask = (rows.doc_ids > 0) & ~tokenizer.vocabulary.is_special[rows.input_ids]
+    assert (report.tokens, report.measured.hidden) == (may_mask.sum(), (answer.labels != IGNORED).sum())
+    assert report.tokens != look(store, chosen, tokens=2000, seed=1, row_length=LENGTH).tokens
+
+
+@pytest.mark.parametrize(("objective", "said"), [("clm", "from those before it"), ("span_corruption", "cuts out")])
+def test_objectives_without_masks_have_none_to_look_at(store: Path, objective: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"objective.name={objective} .*{said}.*no masks to look at"):
+        look(store, settings("uniform"), objective=objective)
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "whole_word", "ngram"])

@@ -178,6 +178,9 @@ def test_only_a_family_with_a_discriminator_detects_replaced_tokens(tiny_store: 
     with pytest.raises(SettingsError, match=said):
         Run.open(settings("objective.name=rtd", "objective.rtd.generator=0.5"), data=tiny_store, out=tmp_path / "a")
     said = "makes a generator that modernbert cannot hold: .*objective.rtd.generator=1 and objective.rtd.generator_"
+    deep = settings("model.family=electra", "objective.name=rtd", "objective.rtd.generator_layers=9")
+    with pytest.raises(SettingsError, match=r"generator_layers=9 is more than the discriminator's \d"):
+        Run.open(deep, data=tiny_store, out=tmp_path / "a")
     narrow = settings("model.family=modernbert", "objective.name=rtd", "objective.rtd.generator=0.5")
     with pytest.raises(SettingsError, match=said):
         Run.open(narrow, data=tiny_store, out=tmp_path / "a")

@@ -57,6 +57,8 @@ def compare(
     check_arms(only or [], comparison)
     check_measures(comparison.settings.measure)
     plan = begin(comparison, data=data, out=out, heldout=heldout)
+    for warning in plan.warnings:
+        console.print(warning, style="yellow", soft_wrap=True)
     if not report_only and not train_arms(plan, only=only or [], console=console):
         console.print(
             f"Stopped with {len(plan.unfinished)} of {len(plan.jobs)} runs to go; the same command goes on."

@@ -78,6 +78,7 @@ def masks(
         row_length=settings.data.row_length if row_length is None else row_length,
         unit=settings.data.unit,
         at=at,
+        objective=settings.objective.name,
     )
     if png is not None:
         draw(report, png)

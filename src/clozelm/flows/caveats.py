@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clozelm.families import FAMILIES
 from clozelm.train.settings import PretrainSettings
 
 _FILLED = ("masked_loss", "masked_accuracy", "bits_per_byte", "words_right")
@@ -12,7 +13,9 @@ def caveats(settings: PretrainSettings) -> dict[str, str]:
     name = settings.objective.name
     if name == "rtd":
         section = settings.objective.rtd
-        smaller = " smaller and" if section.generator < 1.0 or section.generator_layers is not None else ""
+        layers = settings.model.num_layers or FAMILIES[settings.model.family].sizes[settings.model.size].num_layers
+        is_smaller = section.generator < 1.0 or (section.generator_layers or layers) < layers
+        smaller = " smaller and" if is_smaller else ""
         said = f"that of its generator, which is{smaller} not the model that is kept"
         verdict = "by the verdicts of its discriminator, which are no probabilities"
         return dict.fromkeys((*_FILLED, "sentence_bits"), said) | {"pairs": verdict}

@@ -62,6 +62,7 @@ class Plan:
     heldout: Path | None
     tokenizer: Tokenizer
     jobs: tuple[Job, ...]
+    warnings: tuple[str, ...] = ()
 
     def done(self, arm: str) -> list[Job]:
         """Return the finished runs of an arm, seed by seed."""
@@ -93,14 +94,14 @@ def begin(comparison: Comparison, *, data: str | Path, out: str | Path, heldout:
     for arm in comparison.arms:
         known = before.get("arms", {}).get(arm.name, {}).get("flops_a_step")
         flops = known or _flops(comparison, arm, stores[arm.name], tokenizer)
-        if comparison.settings.compare.budget == "flops":
-            _check_enough(comparison, arm, flops)
+        _check_enough(comparison, arm, flops)
         now["arms"][arm.name]["flops_a_step"] = flops
     jobs = tuple(_jobs(comparison, data, out, now["arms"]))
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / RECORD, now | {"arms": before.get("arms", {}) | now["arms"]})
-    return Plan(comparison, data, out, None if heldout is None else Path(heldout), tokenizer, jobs)
+    warnings = tuple(_never_repeated(comparison, stores))
+    return Plan(comparison, data, out, None if heldout is None else Path(heldout), tokenizer, jobs, warnings)
 
 
 def train_arms(plan: Plan, *, only: Sequence[str] = (), console: Console) -> bool:
@@ -153,12 +154,29 @@ def _store(arm: Arm, data: Path, store: TokenStore, tokenizer: Tokenizer) -> Tok
 
 
 def _check_enough(comparison: Comparison, arm: Arm, flops_a_step: float) -> None:
-    amount = comparison.settings.compare.amount
-    if amount < flops_a_step:
+    section = comparison.settings.compare
+    tokens = arm.settings.data.tokens_per_step
+    steps = {"flops": (flops_a_step, f"{flops_a_step:.2g} FLOPs"), "tokens": (tokens, f"{tokens:,} tokens")}
+    least, said = steps.get(section.budget, (0, ""))
+    if section.amount < least:
         raise SettingsError(
-            f"compare.amount={amount:g} is less than the {flops_a_step:.2g} FLOPs of one step of arm {arm.name!r}: "
-            "with less than a step no budget is equal."
+            f"compare.amount={section.amount:g} is less than the {said} of one step of arm {arm.name!r}: with less "
+            "than a step no budget is equal."
         )
+
+
+def _never_repeated(comparison: Comparison, stores: Mapping[str, TokenStore]) -> Iterator[str]:
+    """Warn of arms whose masks are to stay the same from epoch to epoch, of which there is but one."""
+    section = comparison.settings.compare
+    for arm in comparison.arms:
+        a_step = {"tokens": 1, "steps": arm.settings.data.tokens_per_step}.get(section.budget)
+        epoch = stores[arm.name].num_tokens
+        if a_step and not arm.settings.masking.dynamic and section.amount * a_step <= epoch:
+            yield (
+                f"{arm.label}: masks that are drawn once come again in a second epoch only, and {section.amount:g} "
+                f"{section.budget} are within the first one of {epoch:,} tokens. Name less data with --data, or a "
+                "larger compare.amount."
+            )
 
 
 def _check_out(out: Path) -> dict[str, Any]:

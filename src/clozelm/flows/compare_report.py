@@ -13,7 +13,7 @@ from rich.table import Table
 from clozelm import __version__
 from clozelm.flows.caveats import caveats
 from clozelm.flows.compare import Job, Plan, write_json
-from clozelm.flows.compare_settings import Arm, own_settings
+from clozelm.flows.compare_settings import Arm, own_settings, shared_settings
 from clozelm.flows.measures import Measured, Measurer, curve
 from clozelm.report.comparison import ArmResult, RunResult, build, shown
 from clozelm.report.page import page
@@ -80,7 +80,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
 def _tables(result: Mapping[str, Any], console: Console) -> Iterator[Table]:
     """Lay out what was measured and what it cost, in one table or several."""
     names, labels = ([arm[key] for arm in result["arms"]] for key in ("name", "label"))
-    kept = [one for one in result["costs"] if one["name"] in ("tokens", "flops", "seconds", "parameters")]
+    kept = [one for one in result["costs"] if one["name"] != "steps"]
     columns = [
         [one["title"], *(_shown(one, name) for name in names)]
         for one in result["measures"]
@@ -143,6 +143,8 @@ def _facts(plan: Plan, notes: list[str]) -> dict[str, Any]:
         },
         "seeds": list(section.seeds),
         "data": plan.data.name,
+        "shared": shared_settings(plan.comparison),
+        "precisions": (precisions := list(dict.fromkeys(str(record["precision"]) for record in read))),
         "missing": [f"{job.arm.label}, seed {job.seed}" for job in plan.unfinished],
         "machines": list(dict.fromkeys(str(record["machine"]) for record in read)),
         "versions": {
@@ -151,7 +153,7 @@ def _facts(plan: Plan, notes: list[str]) -> dict[str, Any]:
             "python": platform.python_version(),
         },
         "measured_with": plan.comparison.settings.measure.model_dump(mode="json"),
-        "notes": [*notes, *_notes(plan)],
+        "notes": [*notes, *_notes(plan), *_measured_with(plan), *_mixed(precisions)],
     }
 
 
@@ -176,7 +178,32 @@ def _notes(plan: Plan) -> list[str]:
         own = ", ".join(arm.label for arm in arms if arm.store is not None)
         said.append(f"Trained on other tokens: {own}. They may hold text that all arms are measured on.")
     said += _equal_budgets(arms, section.budget)
-    return said
+    return [*said, *plan.warnings]
+
+
+def _measured_with(plan: Plan) -> Iterator[str]:
+    """Say on what the measures were taken that a recipe leaves to the command line."""
+    given = plan.comparison.settings.measure
+    epochs = f"{given.finetune_epochs:g} epoch{'s' * (given.finetune_epochs != 1)}"
+    if given.pairs:
+        most = "" if given.pairs_limit is None else f", at most {given.pairs_limit:,} of each"
+        yield f"Minimal pairs: {', '.join(given.pairs)}{most}."
+    if given.probe is not None:
+        tuned = f"; fine-tuned for {epochs}" if given.finetune else ""
+        yield f"Labels: learned from {given.probe}, judged on {given.probe_dev}{tuned}."
+    if given.entities is not None:
+        yield f"Entities: learned from {given.entities} in {epochs}, judged on {given.entities_dev}."
+
+
+def _mixed(precisions: Sequence[str]) -> Iterator[str]:
+    """Say in what arithmetic runs were computed, and warn where it was not the same."""
+    if len(precisions) == 1:
+        yield f"Trained in {precisions[0]}."
+    elif precisions:
+        yield (
+            f"Trained in {' and '.join(precisions)}, not all runs alike: times do not compare, and small "
+            "differences may be those of rounding. Set base.run.precision."
+        )
 
 
 def _equal_budgets(arms: tuple[Arm, ...], budget: str) -> list[str]:

@@ -295,6 +295,15 @@ def own_settings(comparison: Comparison) -> dict[str, dict[str, Any]]:
     return values
 
 
+def shared_settings(comparison: Comparison) -> dict[str, Any]:
+    """Return the settings that are the same for all arms and not the defaults, by their dotted names."""
+    default = PretrainSettings().model_dump(mode="json")
+    first = comparison.arms[0].settings.model_dump(mode="json")
+    own = own_settings(comparison)[comparison.arms[0].name]
+    names = (line.partition(" was ")[0] for line in differences(default, first))
+    return {name: _value(first, name) for name in names if name not in own}
+
+
 def _value(tree: Any, name: str) -> Any:
     for key in name.split("."):
         tree = tree[key]

@@ -20,6 +20,7 @@ from clozelm.flows.mask_figures import Hidden, Share, fates, kinds, lengths, per
 from clozelm.flows.training import recipe
 from clozelm.masking import Candidates, Corruption, Selection, mask
 from clozelm.masking.rates import random_rates, rate_at
+from clozelm.objectives import OBJECTIVES, Objective
 from clozelm.report.masks import mask_picture
 from clozelm.settings import load
 from clozelm.text.atomic import disk_errors
@@ -31,6 +32,10 @@ from clozelm.train.section import Section
 from clozelm.train.settings import PretrainSettings
 
 _BEST = 12
+_UNMASKED = {
+    "clm": "predicts every piece from those before it",
+    "span_corruption": "cuts out spans by settings of its own, objective.span_corruption",
+}
 _STEPS = 1_000_000  # of a run whose rate moves, as fine as anybody asks
 
 
@@ -47,10 +52,17 @@ class RunLook(Section):
     seed: int = 0
 
 
+class ObjectiveLook(Section):
+    """What of the objective decides its masks."""
+
+    name: str = "mlm"
+
+
 class LookSettings(Section):
     """What `cloze masks` lets one set."""
 
     masking: MaskingSettings = MaskingSettings()
+    objective: ObjectiveLook = ObjectiveLook()
     data: DataLook = DataLook()
     run: RunLook = RunLook()
 
@@ -117,13 +129,16 @@ def look(
     row_length: int = 128,
     unit: TextUnit = "document",
     at: float = 0.0,
+    objective: str = "mlm",
 ) -> MaskReport:
     """Mask the first rows of an epoch, about ``tokens`` tokens and never more than the epoch, and measure.
 
-    These are the rows and masks of a pretraining run with the same settings, seed, row length and unit. A rate that
-    moves over the run is that of its first step, or after a share ``at`` of its steps; weights that it learns are
-    those of the first. Nothing is left in the store.
+    These are the rows and masks of a pretraining run with the same settings, seed, row length, unit and
+    ``objective``, some of which read pairs of segments. A rate that moves over the run is that of its first step,
+    or after a share ``at`` of its steps; weights that it learns are those of the first. Nothing is left in the
+    store. Raises ``SettingsError`` for an objective that takes no masks.
     """
+    kind = _masked_objective(objective)
     if not 0 <= at <= 1:
         raise SettingsError(f"at={at} must lie between 0, where a run begins, and 1, where it ends.")
     store, tokenizer = open_data(Path(data))
@@ -132,7 +147,13 @@ def look(
     whole = load(PretrainSettings, {"masking": settings.model_dump(), "data": sizes})
     masks = build_select(whole, store, tokenizer, keep=False)
     loader = RowLoader(
-        store, tokenizer.vocabulary, row_length=row_length, seed=seed, repeat=not settings.dynamic, unit=unit
+        store,
+        tokenizer.vocabulary,
+        row_length=row_length,
+        seed=seed,
+        pairs=kind.pairs,
+        repeat=not settings.dynamic,
+        unit=unit,
     )
     rows = _rows(loader, tokens, epoch)
     moment = settings.model_copy(update={"rate": now})
@@ -153,9 +174,21 @@ def look(
         per_piece=per_piece(hidden),
         lengths=lengths(hidden),
         examples=examples(hidden, tokenizer, store.offsets, show),
-        notice=_notice(settings, masks, at),
+        notice=_notice(settings, masks, at, objective),
         collocations=_found(masks, store, tokenizer),
     )
+
+
+def _masked_objective(name: str) -> type[Objective]:
+    """Return the objective of a name; one whose runs have no masks is refused."""
+    if name not in OBJECTIVES:
+        raise SettingsError(f"objective.name={name} must be one of {', '.join(OBJECTIVES)}.")
+    if name in _UNMASKED:
+        raise SettingsError(
+            f"objective.name={name} {_UNMASKED[name]}: there are no masks to look at. To see those of a masked "
+            "model on the same rows, add --set objective.name=mlm."
+        )
+    return OBJECTIVES[name]
 
 
 def hide(rows: Rows, tokenizer: Tokenizer, masks: Masks, settings: MaskingSettings, *, seed: int) -> Hidden:
@@ -190,9 +223,11 @@ def _rows(loader: RowLoader, tokens: int, epoch: int) -> Rows:
     return join(parts)
 
 
-def _notice(settings: MaskingSettings, masks: Masks, at: float) -> str | None:
+def _notice(settings: MaskingSettings, masks: Masks, at: float, objective: str) -> str | None:
     """Say how tables were made, and what these masks do not show since they are those of one moment of a run."""
     said = list(masks.notices)
+    if objective == "hybrid":
+        said.append("Training reads a share objective.hybrid.causal of these rows from left to right, unmasked.")
     if masks.adaptive is not None:
         said.append(
             f"For the first masking.adaptive.every={settings.adaptive.every} steps every piece weighs the same, as "
@@ -226,8 +261,14 @@ def of_run(name: str | Path | None, changes: Sequence[str]) -> LookSettings:
     if name is None:
         return load(LookSettings, None, changes)
     whole = recipe(name).model_dump()
-    given = {"masking": whole["masking"], "data": {key: whole["data"][key] for key in DataLook.model_fields}}
-    return load(LookSettings, given | {"run": {"seed": whole["run"]["seed"]}}, changes)
+    parts: dict[str, type[Section]] = {
+        "masking": MaskingSettings,
+        "objective": ObjectiveLook,
+        "data": DataLook,
+        "run": RunLook,
+    }
+    given = {name: {key: whole[name][key] for key in part.model_fields} for name, part in parts.items()}
+    return load(LookSettings, given, changes)
 
 
 def overrides(strategy: str | None, rate: float | None, rest: Sequence[str]) -> list[str]:

@@ -291,7 +291,10 @@ def _notes(run: Run) -> list[str]:
     """Say in what the numbers of a run mean something else than those of a plain masked language model."""
     notes = []
     if not run.objective.fills_masks:
-        notes.append("it fills no masks, so that only what its encoder learned is compared, by the probe")
+        notes.append(
+            "it fills no masks: sentences and minimal pairs are scored by its decoder, labels, probe and entities "
+            "look at its encoder"
+        )
     elif run.model.reading.is_causal:
         notes.append(
             "it reads from left to right, so that its masked loss is that of the same pieces given the true ones "

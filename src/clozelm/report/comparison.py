@@ -57,7 +57,8 @@ COSTS = (
         "peak memory",
         "bytes",
         0,
-        "resident in the training process, libraries included; on a GPU that of tensors there",
+        "resident in the training process, libraries included, and what earlier runs of the same command left: "
+        "compare it only where each run had a command of its own; on a GPU that of tensors there",
     ),
     Measure("parameters", "parameters", "", 0, "of everything that was trained"),
 )

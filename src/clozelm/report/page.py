@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
 from clozelm.report.comparison import capital, shown
 from clozelm.report.page_parts import document, legend, swatch
-from clozelm.report.plots import Plot, Report, compute_plots, curve_plots, difference_plots
+from clozelm.report.plots import Plot, Report, asked_otherwise, compute_plots, curve_plots, difference_plots
 
 
 def page(report: Report) -> str:
@@ -106,12 +106,13 @@ def _curves(report: Report) -> Iterator[str]:
     plots = list(curve_plots(report))
     if not plots:
         return
-    yield f"<section><h2>Held-out loss on the way</h2>{_legend(report)}"
+    stars = asked_otherwise(report)
+    yield f"<section><h2>Held-out loss on the way</h2>{_legend(report, stars=stars)}"
     yield from _figures(plots)
     yield (
         '<p class="fine">Strong lines are means over seeds, faint ones the seeds. The loss is that of masked '
         "pieces under each run's own evaluation settings, on the part of the held-out text that is read while "
-        "training.</p></section>"
+        f"training{'; * another question, see above' if stars else ''}.</p></section>"
     )
 
 
@@ -156,17 +157,21 @@ def _arms(report: Report) -> Iterator[str]:
         yield f"<dt>{swatch(number)}{escape(arm['label'])}</dt><dd>"
         if arm["about"]:
             yield f"<p>{escape(arm['about'])}</p>"
-        yield '<p class="settings">'
-        yield " ".join(
-            f"<code>{escape(name)} = {escape(_toml(value))}</code>" for name, value in arm["settings"].items()
-        )
-        yield "</p>"
+        yield f'<p class="settings">{_settings(arm["settings"])}</p>'
         own = report["own_terms"].get(arm["name"])
         if own:
             terms = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in own.items())
             yield f'<p class="fine">held out, in its own terms: {escape(terms)}</p>'
         yield "</dd>"
-    yield "</dl></section>"
+    yield "</dl>"
+    if report.get("shared"):
+        yield "<p>What all arms share, where it is not the default:</p>"
+        yield f'<p class="settings">{_settings(report["shared"])}</p>'
+    yield "</section>"
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return " ".join(f"<code>{escape(name)} = {escape(_toml(value))}</code>" for name, value in values.items())
 
 
 def _notes(report: Report) -> Iterator[str]:
@@ -176,8 +181,10 @@ def _notes(report: Report) -> Iterator[str]:
     yield f'</ul><p class="fine">{escape("; ".join(report["machines"]))}. {escape(machine)}.</p></section>'
 
 
-def _legend(report: Report) -> str:
-    return legend((number, arm["label"]) for number, arm in enumerate(report["arms"]))
+def _legend(report: Report, *, stars: Collection[str] = ()) -> str:
+    return legend(
+        (number, arm["label"] + "*" * (arm["name"] in stars)) for number, arm in enumerate(report["arms"])
+    )
 
 
 def _toml(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,12 @@ def curve_plots(report: Report) -> Iterator[Plot]:
         if lines:
             title = f"Held-out loss over {label}"
             chart = line_chart(lines, x_label=label, y_label="loss, nats a piece", title=title)
-            yield Plot(f"loss-{key}", chart, _named(report, lines))
+            yield Plot(f"loss-{key}", chart, _named(report, lines, stars=asked_otherwise(report)))
+
+
+def asked_otherwise(report: Report) -> set[str]:
+    """Return the arms whose held-out loss, on the way too, answers another question than that of masked pieces."""
+    return {arm for one in report["measures"] if one["name"] == "masked_loss" for arm in one.get("caveats", ())}
 
 
 def difference_plots(report: Report) -> Iterator[Plot]:
@@ -105,9 +110,13 @@ def _means(lists: Sequence[Sequence[float]]) -> list[float]:
     return [math.fsum(column) / len(column) for column in zip(*lists, strict=True)]
 
 
-def _named(report: Report, lines: Sequence[Line]) -> list[tuple[int, str]]:
+def _named(report: Report, lines: Sequence[Line], *, stars: Collection[str] = ()) -> list[tuple[int, str]]:
     drawn = {line.colour for line in lines}
-    return [(number, arm["label"]) for number, arm in enumerate(report["arms"]) if number in drawn]
+    return [
+        (number, arm["label"] + "*" * (arm["name"] in stars))
+        for number, arm in enumerate(report["arms"])
+        if number in drawn
+    ]
 
 
 def _hyphened(measure: Mapping[str, Any]) -> str:

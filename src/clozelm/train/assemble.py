@@ -135,6 +135,11 @@ def _detection(
         raise SettingsError(
             f"objective.name=rtd needs a family that can hold a discriminator: {able}, not {family.name}."
         )
+    if (section.generator_layers or 0) > config.num_layers:
+        raise SettingsError(
+            f"objective.rtd.generator_layers={section.generator_layers} is more than the discriminator's "
+            f"{config.num_layers}: a generator is the smaller of the two."
+        )
     detector = ReplacedTokens(
         config, generator=section.generator, generator_layers=section.generator_layers, weight=section.weight
     )
