@@ -68,7 +68,9 @@ def test_recipe(name: str, stores: dict[str, Path], tmp_path: Path) -> None:
     tiny_runs.assert_equal_runs(tmp_path / "straight", tmp_path / "cut")
     assert all(0 < report.loss < 20 and report.gradient_norm > 0 for report in reports)
     objective = chosen.objective.name
-    extra = {"mlm": set(), "nsp": {"nsp"}, "sop": {"sop"}, "rtd": {"rtd"}, "distill": {"soft", "cosine"}}
+    extra = {"mlm": set(), "distill": {"soft", "cosine"}} | {
+        name: {name} for name in ("nsp", "sop", "rtd", "diffusion")
+    }
     terms = {key.removeprefix("heldout_").partition("_")[0] for key in reports[0].terms}
     assert terms == extra[objective]
     assert {key for key in reports[-1].terms if key.startswith("heldout_")} >= {
