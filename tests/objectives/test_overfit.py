@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -96,6 +97,14 @@ def test_eight_rows_are_learned_by_heart(name: str, threads: None) -> None:
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
+    taught = {"soft", "cosine"}  # a smaller model does not become its teacher
     for term, first in losses[0].items():
-        if term in weights:
-            assert losses[-1][term] < 0.25 * first, (term, first, losses[-1][term])
+        if term in taught:
+            assert losses[-1][term] < 0.1 * first, (term, first, losses[-1][term])
+        elif term == "clm":  # before the first piece of a document nothing tells which one it is
+            read = getattr(example, "is_causal", torch.ones(ROWS, dtype=torch.bool)).numpy()
+            beginnings = sum(len(np.unique(row[row > 0])) for row in rows.doc_ids[read])
+            assert int(scores[term].correct) >= counts[term] - beginnings
+        elif name != "distill":  # where masked pieces have no weight
+            assert losses[-1][term] < 0.1, (term, losses[-1][term])
+            assert scores[term].correct is None or int(scores[term].correct) == counts[term], term
