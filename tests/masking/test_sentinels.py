@@ -1,6 +1,7 @@
 """Span corruption: nothing is lost, spans are as many and as long as asked for, each row stands for itself."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -199,3 +200,15 @@ def test_each_row_has_its_rate() -> None:
     assert chosen.sum(axis=1).tolist() == [6, 48]
     alone = choose_spans(rows, VOCABULARY, rate=0.8, mean_span=3.0, seed=0)
     assert (chosen[1] == alone[1]).all()
+
+
+def test_every_way_to_cut_spans_is_equally_likely() -> None:
+    """Ten tokens, four of them hidden in two spans: 3 ways to cut the hidden ones, 7 x 6 / 2 to cut the rest."""
+    rows = rows_of([[list(range(5, 15))]] * 20_000, 12)
+    chosen = choose_spans(rows, VOCABULARY, rate=0.4, mean_span=2.0, seed=5)[:, 1:11]
+    assert (chosen.sum(axis=1) == 4).all()
+    ways = Counter(map(tuple, chosen.tolist()))
+    assert all(sum(a and not b for a, b in zip(way, (False, *way), strict=False)) == 2 for way in ways)
+    expected = len(chosen) / 63
+    assert len(ways) == 63
+    assert max(abs(count - expected) for count in ways.values()) <= 4 * math.sqrt(expected)

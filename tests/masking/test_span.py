@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from clozelm.errors import SettingsError
-from clozelm.masking import Span
+from clozelm.masking import Candidates, Span
 from tests.masking.test_ngram import long_piece
 
 
@@ -63,3 +63,29 @@ def test_impossible_spans_are_refused(arguments: dict, line: str) -> None:
 @pytest.mark.parametrize("p", [5e-324, 1e-18])
 def test_where_spans_hardly_end_all_lengths_are_equally_likely(p: float) -> None:
     assert Span(p, 9).mean_words == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("p", "longest"), [(0.2, 10), (0.5, 4)])
+def test_lengths_in_a_piece_as_long_as_a_row(p: float, longest: int) -> None:
+    """The law of drawing lengths one after another until a piece of 126 words is full, the last one cut short."""
+    words, rounds = 126, 4000
+    shares = np.array([p * (1 - p) ** (n - 1) for n in range(1, longest + 1)])
+    shares /= shares.sum()
+    begins = np.zeros(words)  # the probability that a span begins at a word
+    expected = np.zeros(longest + 1)
+    begins[0] = 1.0
+    for first in range(words):
+        for length in range(1, longest + 1):
+            cut = min(length, words - first)
+            expected[cut] += begins[first] * shares[length - 1]
+            if first + length < words:
+                begins[first + length] += begins[first] * shares[length - 1]
+    rng = np.random.default_rng(4)
+    everything = np.ones(words, dtype=np.bool_)
+    candidates = Candidates(np.full(words, 9), everything, everything, np.zeros(words, np.uint8), 0.15)
+    counts = np.zeros(longest + 1)
+    for _ in range(rounds):
+        chosen, group = Span(p, longest).select(candidates, rng)
+        counts += np.bincount(np.unique(group[chosen], return_counts=True)[1], minlength=longest + 1)
+    wanted = rounds * 0.15 * expected
+    assert (abs(counts - wanted) <= 4 * np.sqrt(wanted) + 1e-9).all(), (counts, wanted)
