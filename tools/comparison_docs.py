@@ -16,7 +16,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from clozelm.report.comparison import shown
+from clozelm.report.comparison import not_measured, shown
 from clozelm.report.plots import plots
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -115,15 +115,12 @@ def _cell(measure: dict[str, Any], arm: str) -> str:
 
 def _reasons(report: dict[str, Any]) -> Iterator[str]:
     """Say in what measures are not the same for all arms, and what was not measured, and why."""
-    labels = {arm["name"]: arm["label"] for arm in report["arms"]}
     for line in report.get("caveats", []):
         yield ""
         yield f"\\* {_plain(line)}"
-    for one in report["measures"]:
-        if one["reasons"]:
-            who = _plain(", ".join(labels[arm] for arm in one["reasons"]))
-            yield ""
-            yield f"Not measured: {one['title']} of {who} ({'; '.join(dict.fromkeys(one['reasons'].values()))})."
+    for line in not_measured(report):
+        yield ""
+        yield _plain(line)
 
 
 def _row(*cells: str) -> str:

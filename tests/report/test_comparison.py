@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from clozelm.report.comparison import ArmResult, RunResult, build, differing, shown
+from clozelm.report.comparison import ArmResult, RunResult, build, differing, not_measured, shown
 from clozelm.report.page import page
 
 FACTS = {
@@ -171,3 +171,18 @@ def test_a_page_of_nothing() -> None:
     html = page(build(FACTS | {"missing": ["first, seed 0"]}, [ArmResult("first", "first", "", {}, [])]))
     assert "Nothing has been measured yet." in html
     assert "Not finished: first, seed 0" in html
+
+
+def test_what_the_same_arms_lack_for_the_same_reason_is_one_line() -> None:
+    """Arms are named where not all lack a measure."""
+    arms = [{"name": "a", "label": "one"}, {"name": "b", "label": "two"}]
+    measures = [
+        {"title": "loss", "reasons": {"b": "no masks"}},
+        {"title": "probe", "reasons": {"a": "no labels", "b": "no labels"}},
+        {"title": "accuracy", "reasons": {"b": "no masks"}},
+        {"title": "pairs", "reasons": {}},
+    ]
+    assert not_measured({"arms": arms, "measures": measures}) == [
+        "Not measured: loss, accuracy of two (no masks).",
+        "Not measured: probe (no labels).",
+    ]

@@ -122,6 +122,19 @@ def build(facts: Mapping[str, Any], arms: Sequence[ArmResult]) -> dict[str, Any]
     }
 
 
+def not_measured(report: Mapping[str, Any]) -> list[str]:
+    """Say which measures arms do not have and why, a line for all that the same arms lack for the same reason."""
+    labels = {arm["name"]: arm["label"] for arm in report["arms"]}
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for one in report["measures"]:
+        if one["reasons"]:
+            is_of_all = len(one["reasons"]) == len(labels)
+            who = "" if is_of_all else f" of {', '.join(labels[arm] for arm in one['reasons'])}"
+            why = "; ".join(dict.fromkeys(one["reasons"].values()))
+            lacking.setdefault((who, why), []).append(one["title"])
+    return [f"Not measured: {', '.join(titles)}{who} ({why})." for (who, why), titles in lacking.items()]
+
+
 def _summary(measures: Sequence[Mapping[str, Any]], first: str, reference: str) -> str:
     """Count the differences that can be told."""
     verdicts = [each["verdict"] for one in measures for each in one["differences"].values()]

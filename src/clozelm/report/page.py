@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
 
-from clozelm.report.comparison import capital, shown
+from clozelm.report.comparison import capital, not_measured, shown
 from clozelm.report.page_parts import document, legend, swatch
 from clozelm.report.plots import Plot, Report, asked_otherwise, compute_plots, curve_plots, difference_plots
 
@@ -50,16 +50,15 @@ def _table(report: Report) -> Iterator[str]:
     if not measures:
         yield "<p>Nothing has been measured yet.</p></section>"
         return
-    yield '<div class="wide"><table><thead><tr><th>arm</th>'
+    yield '<div class="wide"><table><thead><tr><th>measure</th>'
+    for number, arm in enumerate(report["arms"]):
+        yield f"<th>{swatch(number)}{escape(arm['label'])}{'<small>reference</small>' * (number == 0)}</th>"
+    yield "</tr></thead><tbody>"
     for one in measures:
         arrow = "lower is better" if one["better"] < 0 else "higher is better"
         unit = "" if one["unit"] == "%" else f"{one['unit']}, "
-        yield f"<th>{escape(one['title'])}<small>{escape(unit)}{arrow}</small></th>"
-    yield "</tr></thead><tbody>"
-    for number, arm in enumerate(report["arms"]):
-        yield f"<tr><th>{swatch(number)}{escape(arm['label'])}{' <small>reference</small>' * (number == 0)}</th>"
-        for one in measures:
-            yield _cell(one, arm["name"])
+        yield f'<tr><th>{escape(one["title"])}<small class="about">{escape(unit)}{arrow}</small></th>'
+        yield from (_cell(one, arm["name"]) for arm in report["arms"])
         yield "</tr>"
     yield "</tbody></table></div>"
     yield (
@@ -67,13 +66,8 @@ def _table(report: Report) -> Iterator[str]:
         "that seeds scatter normally. ▲ better and ▼ worse than the reference, after Holm's correction for the "
         "number of arms.</p>"
     )
-    names = {arm["name"]: arm["label"] for arm in report["arms"]}
     yield from (f'<p class="fine">* {escape(line)}</p>' for line in report.get("caveats", []))
-    for one in report["measures"]:
-        if one["reasons"]:
-            who = "" if len(one["reasons"]) == len(names) else f" ({', '.join(names[n] for n in one['reasons'])})"
-            why = "; ".join(dict.fromkeys(one["reasons"].values()))
-            yield f'<p class="fine">Not measured{escape(who)}: {escape(one["title"])} – {escape(why)}.</p>'
+    yield from (f'<p class="fine">{escape(line)}</p>' for line in not_measured(report))
     yield "</section>"
 
 

@@ -89,7 +89,7 @@ figure.square{max-width:40rem}
 figcaption{font-size:.9rem;margin:0 0 .4rem}figcaption b{font-weight:600}
 svg{display:block;width:100%;height:auto;font-family:inherit}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;margin:.2rem 0 .8rem;font-size:.92rem}
-.swatch{font-style:normal;display:inline-block;width:1.25em}
+.swatch{font-style:normal;display:inline-block;width:1.25em;text-align:left}
 .arms dt{font-weight:600;margin-top:1rem}.arms dd{margin:0 0 0 1.25em}.arms p{margin:.25rem 0}
 code{background:var(--band);border-radius:4px;padding:.1em .4em;font-size:.85em;
  font-family:ui-monospace,"Cascadia Mono",Consolas,monospace;display:inline-block;margin:.1rem 0}
