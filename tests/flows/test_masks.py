@@ -268,6 +268,7 @@ def test_what_the_font_lacks_is_no_error(tmp_path: Path, store: Path) -> None:
 
     plain["examples"][0]["stretches"][0]["text"] = "提出 $x_1 ☃"
     mask_picture(plain, tmp_path / "masks.png")
+    assert (tmp_path / "masks.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_intervals_cover() -> None:
