@@ -1,6 +1,7 @@
 """`cloze masks`, for a person and as JSON."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,17 @@ import pytest
 from clozelm.cli.main import main
 from tests.cli.conftest import Cloze, Mistake
 
+pytestmark = pytest.mark.usefixtures("in_folder")
 SMALL = ("--tokens", 1500, "--row-length", 32)
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in: pictures go where one stands."""
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    return place
 
 
 def test_for_a_person(cloze: Cloze, tiny_store: Path, tmp_path: Path) -> None:
@@ -28,6 +39,15 @@ def test_for_a_person(cloze: Cloze, tiny_store: Path, tmp_path: Path) -> None:
         line.count("⟦") for line in lines[2 : lines.index(next(x for x in lines if x.startswith("ngram")))]
     )
     assert hidden > 5
+
+
+def test_the_picture_without_being_asked(cloze: Cloze, tiny_store: Path, in_folder: Path) -> None:
+    common = ("masks", tiny_store, "--show", 0, *SMALL)
+    cloze(*common, "--json")
+    assert cloze(*common, "--png", "none").splitlines()[-1] != "Picture: none"
+    assert not list(in_folder.iterdir())
+    assert cloze(*common).splitlines()[-1] == "Picture: masks.png"
+    assert (in_folder / "masks.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_json_says_what_the_table_says(cloze: Cloze, tiny_store: Path) -> None:
@@ -106,12 +126,17 @@ def test_colours_where_somebody_watches(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
     with pytest.raises(SystemExit) as caught:
-        main(["masks", str(tiny_store), "--show", "2", *map(str, SMALL)])
+        main(["masks", str(tiny_store), "--show", "3", "--rate", "0.4", *map(str, SMALL)])
     assert not caught.value.code
     out = capsys.readouterr().out
     assert "\x1b[2m [MASK]" in out, "only the word before it is coloured"
+    legend, _, texts = out.partition("document ")
+    for colour in ("42;111;151", "209;73;91", "237;174;73"):
+        block = re.compile(rf"\x1b\[[\d;]*48;2;{colour}m\S")
+        assert len(block.findall(legend)) == 1 + (colour == "209;73;91"), "the random piece stands behind an arrow"
+        assert block.search(texts)
     assert "⟦" not in out
 
 
@@ -140,10 +165,7 @@ def test_mistakes(
     said: str,
     mistake: Mistake,
     tiny_store: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert said in mistake("masks", tiny_store, "--show", 1, *options)
 
 

@@ -11,6 +11,7 @@ from clozelm.errors import DataError, SettingsError
 from clozelm.flows import compare
 from clozelm.flows.compare_settings import load_comparison
 from clozelm.text.atomic import alone
+from clozelm.train import pretrain
 from clozelm.train.journal import records
 from clozelm.train.pretrain import train
 from clozelm.train.run import Run
@@ -109,12 +110,14 @@ def test_the_budget_is_equal(
         assert not again.unfinished
 
 
-def test_minutes_are_a_budget(tiny_store: Path, tmp_path: Path) -> None:
+def test_minutes_are_a_budget(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run fixes as many steps as fit into its minutes, and every one is trained to its end."""
+    spent = iter([0.3, 0.2])
+    monkeypatch.setattr(pretrain, "rehearse", lambda run, *, seconds: next(spent))
     comparison = load_comparison(recipe(tmp_path, budget="minutes", amount=0.02, seeds=[0]))
     plan = started(comparison, tiny_store, tmp_path / "out")
     assert not plan.unfinished
-    assert all(job.settings.budget.minutes == 0.02 for job in plan.jobs)
+    assert [len(list(records(job.out / "journal.jsonl"))) for job in plan.jobs] == [4, 6]
 
 
 @pytest.mark.parametrize(("budget", "amount"), [("flops", "1e-300"), ("tokens", "255")])
@@ -155,6 +158,8 @@ def test_changed_settings_are_refused_by_arm_and_key(tiny_store: Path, tmp_path:
     assert "arms.words.masking.rate was 0.3, now 0.25" in refused("arms.words.masking.rate=0.25")
     assert "compare.amount was 4.0, now 5.0" in refused("compare.amount=5")
     assert "arms.uniform.optim.learning_rate was 0.001, now 0.002" in refused("base.optim.learning_rate=0.002")
+    with pytest.raises(SettingsError, match="its runs were judged on other held-out text"):
+        compare.begin(load_comparison(recipe(tmp_path)), data=tiny_store, out=out, heldout=tiny_store)
     more = load_comparison(recipe(tmp_path, ARMS | {"third": {"masking": {"rate": 0.4}}}, seeds=[0, 1, 2]))
     assert len(compare.begin(more, data=tiny_store, out=out).jobs) == 9
 

@@ -37,6 +37,22 @@ from tests.report.test_comparison import FACTS, arm
 pytestmark = pytest.mark.usefixtures("known_machine")
 
 
+@pytest.mark.parametrize(
+    ("masking", "is_said"),
+    [({"rate": 0.4}, True), ({"schedule": "linear", "rate_end": 0.15}, True), ({"strategy": "span"}, False)],
+)
+def test_rates_that_differ_are_said(
+    masking: dict[str, object], is_said: bool, tiny_store: Path, tmp_path: Path
+) -> None:
+    arms = {"one": {}, "other": {"masking": masking}}
+    comparison = load_comparison(
+        recipe(tmp_path, arms), ["base.masking.schedule=constant", "base.masking.rate_end=none"]
+    )
+    plan = compare.begin(comparison, data=tiny_store, out=tmp_path / "out")
+    notes = " ".join(compare_report.report(plan, console=QUIET)["notes"])
+    assert ("one masking rate, which only some of them were trained at" in notes) == is_said
+
+
 PAIR = ("good", "bad", "group")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from clozelm import hub
 from clozelm.errors import ModelError, SettingsError
@@ -125,6 +126,23 @@ def test_a_hybrid_uses_every_row_one_way() -> None:
     part = objective.prepare(build([[[(10 + i, True) for i in range(14)]]] * 7), MASKING)
     assert part.is_causal is not None
     assert torch.equal(part.is_causal, example.is_causal[:7])
+
+
+def test_either_kind_of_a_hybrid_reads_as_its_own_model_does() -> None:
+    objective = Hybrid(MaskedLM(tiny_models.tiny_config("bert", vocab_size=200)), causal=0.5).eval()
+    tiny_models.perturb(objective, 3)
+    texts = [[[(10 + (7 * row + i) % 150, True) for i in range(length)] for length in (9, 5)] for row in range(12)]
+    example = objective.prepare(build(texts), MASKING)
+    assert example.is_causal is not None
+    with torch.no_grad():
+        scores = objective(example)
+        for name, rows, context in (("mlm", ~example.is_causal, "both"), ("clm", example.is_causal, "left")):
+            chosen = rows.nonzero().squeeze(1)
+            assert 2 < len(chosen) < 10
+            objective.masked_lm.reading = Reading(context, ahead=True)
+            logits, labels = objective.masked_lm(example.batch.at(chosen)), example.labels[chosen]
+            loss = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="sum", ignore_index=-100)
+            assert float(scores[name].loss_sum) == pytest.approx(float(loss), rel=1e-5)
 
 
 def test_a_hybrid_of_one_kind_is_refused() -> None:

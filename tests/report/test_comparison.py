@@ -31,7 +31,13 @@ def arm(
             {"masked_loss": loss, "flops": 1e12, "seconds": 3.0, "own_clm_loss": 2.0},
             {"probe": "no labels were given"},
             {} if documents is None else {"masked_loss": documents},
-            {"tokens": [1e3, 2e3], "flops": [1e9, 2e9], "seconds": [1.0, 2.0], "loss": [5.0, loss]},
+            {
+                "tokens": [1e3, 2e3],
+                "steps": [1, 2],
+                "flops": [1e9, 2e9],
+                "seconds": [1.0, 2.0],
+                "loss": [5.0, loss],
+            },
         )
         for seed, loss in enumerate(losses)
     ]

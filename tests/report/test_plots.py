@@ -22,7 +22,7 @@ REPORT = build(
 def test_every_plot_is_in_the_page_and_a_file() -> None:
     html, drawn = page(REPORT), plots(REPORT)
     assert [plot.name for plot in drawn] == [
-        *(f"loss-{axis}" for axis in ("tokens", "flops", "seconds")),
+        *(f"loss-{axis}" for axis in ("tokens", "steps", "flops", "seconds")),
         "difference-masked-loss",
         *(f"quality-masked-loss-{cost}" for cost in ("flops", "seconds")),
     ]

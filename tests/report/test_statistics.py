@@ -37,6 +37,7 @@ def test_everything_is_as_in_scipy() -> None:
 
 def test_few_values() -> None:
     assert mean_of([2.0]).low is None
+    assert mean_of([0.3, 0.1 + 0.2]).low is None, "alike, as counts of few texts may be"
     one = paired_difference([2.0], [1.5])
     assert (one.mean, one.low, one.p, one.count) == (0.5, None, None, 1)
     two = mean_of([1.0, 3.0])  # the standard error of two values is half their distance

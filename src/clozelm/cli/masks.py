@@ -56,7 +56,9 @@ def masks(
         int | None, typer.Option(min=16, help="Tokens in a packed row; else the recipe's, or 128.")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="About how many tokens to measure.")] = 200_000,
-    png: Annotated[Path | None, typer.Option(help="Picture to write.")] = None,
+    png: Annotated[
+        str | None, typer.Option(help="Picture to write: masks.png unless --json is there; none for none.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what a masking strategy hides of DATA, in examples and figures: the masks training would see.
@@ -65,8 +67,7 @@ def masks(
     """
     from clozelm.flows.masks import draw, look, of_run, overrides
 
-    if png is not None and png.suffix.lower() != ".png":
-        raise SettingsError(f"--png {png}: a PNG is what is drawn, so name a file that ends in .png.")
+    picture = _picture(png, as_json)
     settings = of_run(recipe, overrides(strategy, rate, set_ or []))
     report = look(
         data,
@@ -80,14 +81,23 @@ def masks(
         at=at,
         objective=settings.objective.name,
     )
-    if png is not None:
-        draw(report, png)
+    if picture is not None:
+        draw(report, picture)
     if as_json:
         typer.echo(json.dumps(report.plain(), ensure_ascii=False))
         return
     _show(report)
-    if png is not None:
-        typer.echo(f"Picture: {png}")
+    if picture is not None:
+        typer.echo(f"Picture: {picture}")
+
+
+def _picture(png: str | None, as_json: bool) -> Path | None:
+    """Return where the picture goes."""
+    if png == "none" or (png is None and as_json):
+        return None
+    if png is not None and not png.lower().endswith(".png"):
+        raise SettingsError(f"--png {png}: a PNG is what is drawn, so name a file that ends in .png.")
+    return Path(png or "masks.png")
 
 
 def _show(report: "MaskReport") -> None:

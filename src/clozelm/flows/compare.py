@@ -86,10 +86,10 @@ def begin(comparison: Comparison, *, data: str | Path, out: str | Path, heldout:
     store, tokenizer = open_data(data)
     if heldout is None and (data / HELD_OUT).is_dir():
         heldout = data / HELD_OUT
-    open_heldout(data, heldout, tokenizer)
+    judge = open_heldout(data, heldout, tokenizer)
     stores = {arm.name: _store(arm, data, store, tokenizer) for arm in comparison.arms}
     before = _check_out(out)
-    now = _record(comparison, stores)
+    now = _record(comparison, stores, None if judge is None else data_fingerprint(judge))
     _check_same(out, before, now)
     for arm in comparison.arms:
         known = before.get("arms", {}).get(arm.name, {}).get("flops_a_step")
@@ -208,12 +208,13 @@ def _is_record(found: Mapping[str, Any]) -> bool:
     )
 
 
-def _record(comparison: Comparison, stores: Mapping[str, TokenStore]) -> dict[str, Any]:
+def _record(comparison: Comparison, stores: Mapping[str, TokenStore], heldout: str | None) -> dict[str, Any]:
     section = comparison.settings.compare
     return {
         "format": 1,
         "clozelm": __version__,
         "compare": {"budget": section.budget, "amount": section.amount},
+        "heldout": heldout,
         "arms": {
             arm.name: {
                 "settings": arm.settings.model_dump(mode="json"),
@@ -227,8 +228,10 @@ def _record(comparison: Comparison, stores: Mapping[str, TokenStore]) -> dict[st
 
 
 def _check_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on under another budget or with an arm that is another now; arms and seeds may be added."""
+    """Refuse to go on under another budget, other held-out text or with another arm; arms, seeds may be added."""
     changed = [f"compare.{each}" for each in differences(before.get("compare", now["compare"]), now["compare"])]
+    if before.get("heldout", now["heldout"]) != now["heldout"]:
+        changed.append(f"its runs were judged on other held-out text ({before['heldout']}, now {now['heldout']})")
     for name, arm in now["arms"].items():
         old = before.get("arms", {}).get(name)
         if old is not None:

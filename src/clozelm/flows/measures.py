@@ -310,7 +310,7 @@ def _notes(run: Run) -> list[str]:
 
 def curve(job: Job) -> dict[str, list[float]]:
     """Return the held-out losses on the way of a run, with what had been spent by then; may be empty."""
-    found: dict[str, list[float]] = {"tokens": [], "flops": [], "seconds": [], "loss": []}
+    found: dict[str, list[float]] = {"tokens": [], "steps": [], "flops": [], "seconds": [], "loss": []}
     flops, before = 0.0, 0
     for record in _journal(job):
         numbers = {key: value for key, value in record.items() if isinstance(value, int | float)}
@@ -318,6 +318,7 @@ def curve(job: Job) -> dict[str, list[float]]:
         before = int(numbers["step"])
         if "heldout_loss" in numbers:
             found["tokens"].append(numbers["tokens_seen"])
+            found["steps"].append(before)
             found["flops"].append(flops)
             found["seconds"].append(numbers["elapsed_seconds"])
             found["loss"].append(numbers["heldout_loss"])

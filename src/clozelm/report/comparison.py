@@ -68,7 +68,7 @@ COSTS = (
 class RunResult:
     """One run: its numbers, why some are missing, sums by document [2, units], and held-out losses on the way.
 
-    ``curve`` has equally long lists "tokens", "flops", "seconds" and "loss".
+    ``curve`` has equally long lists "tokens", "steps", "flops", "seconds" and "loss".
     """
 
     seed: int

@@ -12,7 +12,12 @@ from clozelm.report.page_style import FILE_STYLE
 from clozelm.report.svg import Chart, Line, forest, line_chart, point_chart
 
 Report = Mapping[str, Any]
-_AXES = (("tokens", "tokens seen"), ("flops", "FLOPs the objective had to do"), ("seconds", "seconds"))
+_AXES = (
+    ("tokens", "tokens seen"),
+    ("steps", "optimiser steps"),
+    ("flops", "FLOPs the objective had to do"),
+    ("seconds", "seconds"),
+)
 _COSTS = (("flops", "FLOPs"), ("seconds", "seconds of training"))
 _AS_ANOTHER = ("masked_accuracy", "words_right")  # say what another measure says as well
 
@@ -36,7 +41,7 @@ def plots(report: Report) -> list[Plot]:
 
 
 def curve_plots(report: Report) -> Iterator[Plot]:
-    """Draw the held-out loss over what was spent, ``loss-tokens``, ``loss-flops`` and ``loss-seconds``."""
+    """Draw the held-out loss over what was spent, ``loss-tokens``, ``loss-steps`` and so on."""
     for key, label in _AXES:
         lines = list(_curve_lines(report, key))
         if lines:

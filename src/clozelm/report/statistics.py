@@ -18,7 +18,7 @@ _ROUNDING = 1e-12  # of a value: what equal differences differ by
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over seeds with its 95% t-interval, None where there is but one."""
+    """A mean over seeds with its 95% t-interval, None where there is but one, or where all are alike."""
 
     mean: float
     low: float | None
@@ -41,10 +41,13 @@ class Difference:
 
 
 def mean_of(values: Sequence[float]) -> Mean:
-    """Return the mean of one or more values with its interval (Student 1908): normal values are assumed."""
+    """Return the mean of one or more values with its interval (Student 1908): normal values are assumed.
+
+    Values that are all alike have no interval: they do not show how seeds scatter.
+    """
     mean = math.fsum(values) / len(values)
     reach = _reach(values)
-    if reach is None:
+    if reach is None or _are_alike(values, values):
         return Mean(mean, None, None, len(values))
     return Mean(mean, mean - reach, mean + reach, len(values))
 
@@ -59,7 +62,7 @@ def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Di
     mean, reach = math.fsum(differences) / len(differences), _reach(differences)
     if reach is None:
         return Difference(mean, None, None, None, len(differences))
-    if max(differences) - min(differences) <= _ROUNDING * max(map(abs, [*values, *reference])):
+    if _are_alike(differences, [*values, *reference]):
         return Difference(mean, None, None, 1.0, len(differences))
     p = 2.0 * t_tail(abs(mean) / _standard_error(differences), len(differences) - 1)
     return Difference(mean, mean - reach, mean + reach, p, len(differences))
@@ -119,6 +122,11 @@ def t_quantile(tail: float, degrees: int) -> float:
         middle = (low + high) / 2.0
         low, high = (middle, high) if t_tail(middle, degrees) > tail else (low, middle)
     return high
+
+
+def _are_alike(values: Sequence[float], scale: Sequence[float]) -> bool:
+    """Return whether values differ by no more than rounding, by the largest of ``scale``."""
+    return max(values) - min(values) <= _ROUNDING * max(map(abs, scale))
 
 
 def _reach(values: Sequence[float]) -> float | None:
