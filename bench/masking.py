@@ -51,11 +51,9 @@ def main() -> None:
         store = TokenStore.open(work / "tokens", tokenizer)
         step = step_seconds(work, options.steps) / options.step_tokens * TOKENS
         print(f"a step of tiny: {1000 * step:.1f} ms per {TOKENS:,} tokens, {options.threads} threads")
-        rows, _ = RowLoader(store, tokenizer.vocabulary, row_length=ROW_LENGTH, seed=0).batch(
-            Cursor(), TOKENS // ROW_LENGTH
-        )
-        rounds = {name: masking_round(name, rows, store, tokenizer) for name in SELECTORS}
-        rounds["span corruption"] = corruption_round(rows, tokenizer)
+        batches = some_batches(store, tokenizer, options.rounds)
+        rounds = {name: masking_round(name, batches, store, tokenizer) for name in SELECTORS}
+        rounds["span corruption"] = corruption_round(batches, tokenizer)
         is_over = False
         for name, once in rounds.items():
             seconds = best_seconds(once, options.rounds)
@@ -63,6 +61,15 @@ def main() -> None:
             print(f"{name:>15}: {1000 * seconds:6.2f} ms per {TOKENS:,} tokens, {seconds / step:.2%} of a step")
     if is_over:
         sys.exit(f"Choosing masks takes more than {MOST:.0%} of a step.")
+
+
+def some_batches(store: TokenStore, tokenizer: Tokenizer, count: int) -> list[Rows]:
+    """Rows for every round, each of text that was not masked before, as far as the store goes."""
+    loader, cursor, batches = RowLoader(store, tokenizer.vocabulary, row_length=ROW_LENGTH, seed=0), Cursor(), []
+    for _ in range(count):
+        rows, cursor = loader.batch(cursor, TOKENS // ROW_LENGTH)
+        batches.append(rows)
+    return batches
 
 
 def best_seconds(once: Callable[[int], object], rounds: int) -> float:
@@ -75,7 +82,9 @@ def best_seconds(once: Callable[[int], object], rounds: int) -> float:
     return best
 
 
-def masking_round(name: str, rows: Rows, store: TokenStore, tokenizer: Tokenizer) -> Callable[[int], object]:
+def masking_round(
+    name: str, batches: list[Rows], store: TokenStore, tokenizer: Tokenizer
+) -> Callable[[int], object]:
     """What a strategy does in a step, given the number of the step."""
     more = ["masking.adaptive.every=1"] if name == "adaptive" else []
     if name == "chosen":
@@ -85,7 +94,9 @@ def masking_round(name: str, rows: Rows, store: TokenStore, tokenizer: Tokenizer
     masks = build_select(settings, store, tokenizer)
 
     def once(number: int) -> None:
-        masked = mask(rows, tokenizer.vocabulary, masks.select, rate=RATE, corruption=Corruption(), seed=number)
+        masked = mask(
+            batches[number], tokenizer.vocabulary, masks.select, rate=RATE, corruption=Corruption(), seed=number
+        )
         if masks.adaptive is not None:
             labels = torch.from_numpy(masked.labels[masked.labels != IGNORED]).long()
             right = labels % 3 == 0
@@ -95,10 +106,11 @@ def masking_round(name: str, rows: Rows, store: TokenStore, tokenizer: Tokenizer
     return once
 
 
-def corruption_round(rows: Rows, tokenizer: Tokenizer) -> Callable[[int], object]:
+def corruption_round(batches: list[Rows], tokenizer: Tokenizer) -> Callable[[int], object]:
     """What span corruption does in a step in place of masks."""
 
     def once(number: int) -> None:
+        rows = batches[number]
         chosen = choose_spans(rows, tokenizer.vocabulary, rate=RATE, mean_span=MEAN_SPAN, seed=number)
         first, pad_id = tokenizer.vocab_size, tokenizer.vocabulary.pad_id
         take_out(rows, chosen, first_sentinel=first, sentinels=SENTINELS, pad_id=pad_id)
