@@ -4,12 +4,13 @@
 
 Tables are those of a real run: collocations mined from the store, a list of the corpus's own middling words,
 weights by piece; adaptive masks count predictions and make new weights in every round, where a run does so every
-`masking.adaptive.every` steps. Span corruption cuts spans of its own and packs both sides anew. The best of several
-rounds counts, since other work on the machine only ever slows a round down. The step is computed as a run would,
-in bf16 where that is faster. Ends with 1 if a strategy takes more than 3% of a step.
+`masking.adaptive.every` steps. Span corruption cuts spans of its own and packs both sides anew. Every round has
+rows of its own; the median of the rounds is set beside the best of the steps, which are computed as in a run, in
+bf16 where that is faster. Ends with 1 if a strategy takes more than 3% of a step.
 """
 
 import argparse
+import statistics
 import sys
 import tempfile
 import time
@@ -56,7 +57,7 @@ def main() -> None:
         rounds["span corruption"] = corruption_round(batches, tokenizer)
         is_over = False
         for name, once in rounds.items():
-            seconds = best_seconds(once, options.rounds)
+            seconds = median_seconds(once, options.rounds)
             is_over |= seconds > MOST * step
             print(f"{name:>15}: {1000 * seconds:6.2f} ms per {TOKENS:,} tokens, {seconds / step:.2%} of a step")
     if is_over:
@@ -72,14 +73,14 @@ def some_batches(store: TokenStore, tokenizer: Tokenizer, count: int) -> list[Ro
     return batches
 
 
-def best_seconds(once: Callable[[int], object], rounds: int) -> float:
-    """The best of some rounds."""
-    best = float("inf")
+def median_seconds(once: Callable[[int], object], rounds: int) -> float:
+    """The median of some rounds."""
+    spent = []
     for number in range(rounds):
         started = time.perf_counter()
         once(number)
-        best = min(best, time.perf_counter() - started)
-    return best
+        spent.append(time.perf_counter() - started)
+    return statistics.median(spent)
 
 
 def masking_round(
