@@ -83,7 +83,7 @@ def test_a_new_comparison_gets_a_section(docs: Path) -> None:
     ("name", "chosen", "said"),
     [
         ("One", None, "'One' names files: use small letters"),
-        ("one", ["loss-steps"], "There is no plot 'loss-steps' in this report. The plots are loss-tokens, "),
+        ("one", ["loss-hours"], "There is no plot 'loss-hours' in this report. The plots are loss-tokens, "),
         ("half", None, "must hold '<!-- half: begin -->' and '<!-- half: end -->' once each"),
     ],
 )
