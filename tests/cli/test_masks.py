@@ -50,6 +50,18 @@ def test_the_picture_without_being_asked(cloze: Cloze, tiny_store: Path, in_fold
     assert (in_folder / "masks.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_figures_are_shown_where_no_picture_can_be(
+    tiny_store: Path, in_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (in_folder / "masks.png").mkdir()
+    with pytest.raises(SystemExit) as caught:
+        main(["masks", str(tiny_store), "--show", "0", *map(str, SMALL)])
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert "uniform: " in said.out
+    assert "masks.png could not be written" in said.err
+
+
 def test_json_says_what_the_table_says(cloze: Cloze, tiny_store: Path) -> None:
     common = ("masks", tiny_store, "--strategy", "whole_word", "--seed", 4, "--epoch", 1, *SMALL)
     found = json.loads(cloze(*common, "--json"))

@@ -81,14 +81,14 @@ def masks(
         at=at,
         objective=settings.objective.name,
     )
-    if picture is not None:
-        draw(report, picture)
     if as_json:
         typer.echo(json.dumps(report.plain(), ensure_ascii=False))
-        return
-    _show(report)
-    if picture is not None:
-        typer.echo(f"Picture: {picture}")
+    else:
+        _show(report)
+    if picture is not None:  # last, so that a folder that cannot be written to does not hide the figures
+        draw(report, picture)
+        if not as_json:
+            typer.echo(f"Picture: {picture}")
 
 
 def _picture(png: str | None, as_json: bool) -> Path | None:

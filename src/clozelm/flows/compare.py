@@ -231,7 +231,7 @@ def _check_same(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
     """Refuse to go on under another budget, other held-out text or with another arm; arms, seeds may be added."""
     changed = [f"compare.{each}" for each in differences(before.get("compare", now["compare"]), now["compare"])]
     if before.get("heldout", now["heldout"]) != now["heldout"]:
-        changed.append(f"its runs were judged on other held-out text ({before['heldout']}, now {now['heldout']})")
+        changed.append(f"--heldout was other text ({before['heldout']}, now {now['heldout']})")
     for name, arm in now["arms"].items():
         old = before.get("arms", {}).get(name)
         if old is not None:

@@ -214,6 +214,7 @@ def _equal_budgets(arms: tuple[Arm, ...], budget: str) -> list[str]:
         "minutes": "Minutes are of optimiser updates on this machine; another, or a busy one, gives other numbers.",
     }
     lines = [said[budget]]
-    if len({((given := arm.settings.masking).rate, given.rate_end, given.schedule) for arm in arms}) > 1:
+    masking = [arm.settings.masking for arm in arms]
+    if len({(each.rate, each.rate_end, each.schedule) for each in masking}) > 1:
         lines.append("All arms are measured at one masking rate, which only some of them were trained at.")
     return lines
