@@ -104,6 +104,8 @@ def test_headlines() -> None:
     assert "277 examples kept apart from training right" in headline(single(NAMES) | {"dev_is_held_out": True})[1]
     assert "to mark 4 types of entities" in headline(tagged())[0]
     assert headline(tagged())[2].startswith("Over 5 seeds the mean is 81.8% (95% t-interval 81.0% to 82.6%)")
+    alike = tagged() | {"seeds": [one | {"seed": number} for number, one in enumerate(tagged()["seeds"][:1] * 3)]}
+    assert headline(alike)[2].startswith("Over 3 seeds the mean is 81.0%, the same with each.")
     assert "root mean squared error, where the model has 0.502." in headline(numbers())[2]
 
 

@@ -186,7 +186,8 @@ def headline(results: Results) -> list[str]:
     means = over_seeds(results)
     if name in means:
         mean = means[name][0]
-        reach = f" (95% t-interval {interval_text({'low': mean.low, 'high': mean.high}, name)})"
+        interval = interval_text({"low": mean.low, "high": mean.high}, name)
+        reach = f" (95% t-interval {interval})" if interval else ", the same with each"
         sentences.append(f"Over {mean.count} seeds the mean is {written(mean.mean, name)}{reach}.")
     return [*sentences, *_against(results, names)]
 
